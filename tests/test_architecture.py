@@ -1,0 +1,52 @@
+"""The arrow import-linter cannot see: nothing in the lab constructs or launches DBOS; a child process does.
+
+The other arrows are contracts in pyproject.toml, checked by `make check`.
+"""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+LAB = Path(__file__).parents[1] / "widget_store" / "lab"
+
+
+def uses_of_dbos(source: str) -> Iterator[str]:
+    """Yield the code of each place that gets hold of the class DBOS."""
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.ImportFrom(module=str(module), names=names) if module.split(".")[0] == "dbos":
+                taken = any(name.name in {"DBOS", "*"} for name in names)
+            case ast.Attribute(attr="DBOS") | ast.Name(id="DBOS"):
+                taken = True
+            case _:
+                taken = False
+        if taken:
+            yield ast.unparse(node)
+
+
+@pytest.mark.parametrize("module", sorted(LAB.rglob("*.py")), ids=lambda path: str(path.relative_to(LAB)))
+def test_the_lab_never_gets_hold_of_dbos(module: Path) -> None:
+    assert list(uses_of_dbos(module.read_text())) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from dbos import DBOS",
+        "from dbos import DBOS as Engine, DBOSClient",
+        "from dbos import *",
+        "from dbos._dbos import DBOS",
+        "import dbos\ndbos.DBOS(config={})",
+        "import dbos as d\nd.DBOS.launch()",
+        "DBOS.launch()",
+    ],
+)
+def test_every_way_to_get_hold_of_dbos_is_noticed(source: str) -> None:
+    assert list(uses_of_dbos(source))
+
+
+@pytest.mark.parametrize("source", ["from dbos import DBOSClient", "import dbos\ndbos.DBOSClient", "# DBOS"])
+def test_looking_through_a_client_is_allowed(source: str) -> None:
+    assert not list(uses_of_dbos(source))

@@ -1,0 +1,140 @@
+"""The set-up: one source of versions, locks that obey it, and a Makefile that says what it does."""
+
+import re
+import subprocess
+import tomllib
+from collections.abc import Iterable
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT: dict[str, Any] = PYPROJECT["project"]
+LOCKS = {
+    "build": PYPROJECT["dependency-groups"]["build"],
+    "embedded": PROJECT["optional-dependencies"]["embedded"],
+    "lab": PROJECT["dependencies"],
+    "test": PYPROJECT["dependency-groups"]["test"],
+}
+
+
+def by_name(requirements: Iterable[str]) -> dict[str, Requirement]:
+    return {canonicalize_name(r.name): r for r in map(Requirement, requirements)}
+
+
+def lock_text(lock: str) -> str:
+    return (ROOT / "requirements" / f"{lock}.txt").read_text()
+
+
+def pins(lock: str) -> dict[str, set[str]]:
+    """The versions a lock pins, by name: more than one where they differ between Pythons."""
+    pinned: dict[str, set[str]] = {}
+    for name, version in re.findall(r"^([a-z0-9._-]+)==(\S+)", lock_text(lock), re.MULTILINE):
+        pinned.setdefault(canonicalize_name(name), set()).add(version)
+    return pinned
+
+
+def conda() -> tuple[dict[str, Requirement], list[str]]:
+    """The environment's requirements by name, Python and pip included, and the paths pip installs."""
+    *packages, from_pip = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    paths = [line for line in from_pip["pip"] if line.startswith("-")]
+    return by_name(packages + [line for line in from_pip["pip"] if line not in paths]), paths
+
+
+def test_every_dependency_has_a_lower_and_an_upper_bound() -> None:
+    for requirement in by_name(PROJECT["dependencies"]).values():
+        operators = {specifier.operator for specifier in requirement.specifier}
+        assert operators == {">=", "<"}, requirement
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_lock_pins_every_requirement_within_its_bounds(lock: str) -> None:
+    pinned = pins(lock)
+    for name, requirement in by_name(LOCKS[lock]).items():
+        assert name in pinned, f"requirements/{lock}.txt lacks {name}: make lock"
+        assert list(requirement.specifier.filter(pinned[name])) == list(pinned[name]), "make lock"
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_lock_holds_versions_and_hashes_and_no_place_to_find_them(lock: str) -> None:
+    allowed = r"#.*|[a-z0-9._-]+==\S+( ; .*)? \\|    --hash=sha256:[0-9a-f]{64}( \\)?"
+    lines = lock_text(lock).splitlines()
+    assert [line for line in lines if not re.fullmatch(allowed, line) or "://" in line] == []
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_lock_never_disagrees_with_the_lab_s(lock: str) -> None:
+    lab = pins("lab")
+    assert {name: found for name, found in pins(lock).items() if not found <= lab.get(name, found)} == {}
+
+
+def test_the_locked_build_backend_is_the_one_that_builds_the_package() -> None:
+    (backend,) = PYPROJECT["build-system"]["requires"]
+    assert backend in LOCKS["build"]
+
+
+def test_the_conda_environment_asks_for_the_same_versions_as_the_package() -> None:
+    asked, paths = conda()
+    del asked["python"], asked["pip"]
+    assert asked == by_name(LOCKS["lab"] + LOCKS["embedded"])
+    assert paths == ["-e ."]
+
+
+def test_the_conda_environment_takes_the_pythons_the_package_was_tried_on() -> None:
+    python = conda()[0]["python"].specifier
+    tried = re.findall(r"Python :: (3\.\d+)", "\n".join(PROJECT["classifiers"]))
+    assert {f"3.{minor}" for minor in range(8, 20) if python.contains(f"3.{minor}")} == set(tried)
+    assert all(SpecifierSet(PROJECT["requires-python"]).contains(version) for version in tried)
+
+
+def test_the_command_widget_store_is_installed() -> None:
+    (command,) = entry_points(group="console_scripts", name="widget-store")
+    assert command.value == PROJECT["scripts"]["widget-store"]
+    assert callable(command.load())
+
+
+def test_make_help_has_a_sentence_for_every_target() -> None:
+    (phony,) = re.findall(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    told = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert re.findall(r"^  make ([a-z-]+) +[A-Z].*\.$", told, re.MULTILINE) == phony.split()
+
+
+def test_make_says_what_to_install_when_no_python_will_do(tmp_path: Path) -> None:
+    for name in ("Makefile", "requirements"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    made = subprocess.run(
+        ["make", "setup", "PYTHON=no-such-python false"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert made.returncode != 0
+    assert "apt install python3 python3-venv" in made.stderr
+    assert "no-such-python" in made.stderr
+
+
+def test_the_bytecode_of_what_setup_installs_is_there() -> None:
+    """Without it every start of the store takes two seconds longer where Python may not write its own."""
+    dbos = find_spec("dbos")
+    assert dbos is not None
+    bytecode = Path(str(dbos.cached))
+    if not bytecode.is_relative_to(ROOT / ".venv"):
+        pytest.skip("dbos was not installed by make")
+    assert bytecode.exists()
+
+
+def test_the_readme_names_every_direct_dependency() -> None:
+    readme = ROOT / "README.md"
+    if not readme.exists():
+        pytest.skip("no README.md yet")
+    text = readme.read_text().lower()
+    assert [name for name in by_name(LOCKS["lab"] + LOCKS["embedded"]) if name not in text] == []
