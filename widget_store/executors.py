@@ -1,0 +1,132 @@
+"""Executor ids: each running worker of one database has one of its own, and a dead worker's id is free again.
+
+DBOS recovers, at launch, the workflows that were running under the *same* executor id. Two live workers under one id would
+run each other's workflows; a restarted worker under a new id would leave its old workflows behind. So the ids are places in a
+row, `worker-1`, `worker-2`, …, and a store takes the first that are free, under a lock that ends with the process that holds
+it: an advisory lock on PostgreSQL, a file lock beside an SQLite file.
+"""
+
+import contextlib
+from itertools import count
+from pathlib import Path
+from typing import Protocol
+
+import fasteners
+import psycopg
+from sqlalchemy.engine import make_url
+
+from widget_store.database import Database
+
+_ADVISORY_CLASS = 0x57494447  # "WIDG": keeps our locks apart from those of other programs on the same database
+
+
+class ExecutorIds(Protocol):
+    """The ids that one store holds. Made by `claim`; they are held until `release`, or until the process dies."""
+
+    ids: list[str]
+
+    def still_held(self) -> bool:
+        """Whether the ids are still this store's; a database that was restarted may have given them away."""
+
+    def release(self) -> None:
+        """Give the ids back. Does no harm when done twice."""
+
+
+def claim(database: Database, workers: int) -> ExecutorIds:
+    """Take the first free executor ids of a database, one for each worker.
+
+    Raises:
+        psycopg.OperationalError: When PostgreSQL does not answer.
+    """
+    if database.is_sqlite:
+        return _FileLocks(database, workers)
+    return _AdvisoryLocks(database, workers)
+
+
+def any_store_runs(database: Database) -> bool:
+    """Whether any store, here or on another machine, holds an executor id of this database."""
+    if database.is_sqlite:
+        return _FileLocks.any_held(database)
+    return _AdvisoryLocks.any_held(database)
+
+
+def _executor_id(place: int) -> str:
+    return f"worker-{place}"
+
+
+class _AdvisoryLocks:
+    def __init__(self, database: Database, workers: int) -> None:
+        self._connection = _connect(database)
+        self.ids: list[str] = []
+        for place in count(1):
+            if self._try_lock(place):
+                self.ids.append(_executor_id(place))
+            if len(self.ids) == workers:
+                return
+
+    @staticmethod
+    def any_held(database: Database) -> bool:
+        with _connect(database) as connection:
+            held = connection.execute(
+                "SELECT 1 FROM pg_locks JOIN pg_database ON pg_locks.database = pg_database.oid"
+                " WHERE locktype = 'advisory' AND classid = %s AND datname = current_database() LIMIT 1",
+                [_ADVISORY_CLASS],
+            )
+            return held.fetchone() is not None
+
+    def still_held(self) -> bool:
+        try:
+            self._connection.execute("SELECT 1")
+        except psycopg.Error:
+            return False
+        return True
+
+    def release(self) -> None:
+        self._connection.close()
+
+    def _try_lock(self, place: int) -> bool:
+        row = self._connection.execute("SELECT pg_try_advisory_lock(%s, %s)", [_ADVISORY_CLASS, place]).fetchone()
+        return row is not None and bool(row[0])
+
+
+class _FileLocks:
+    def __init__(self, database: Database, workers: int) -> None:
+        self._locks: list[fasteners.InterProcessLock] = []
+        self.ids: list[str] = []
+        for place in count(1):
+            lock = fasteners.InterProcessLock(self._path(database, place))
+            if lock.acquire(blocking=False):
+                self._locks.append(lock)
+                self.ids.append(_executor_id(place))
+            if len(self.ids) == workers:
+                return
+
+    @staticmethod
+    def _path(database: Database, place: int) -> Path:
+        return Path(f"{make_url(database.url).database}.{_executor_id(place)}.lock")
+
+    @classmethod
+    def any_held(cls, database: Database) -> bool:
+        for place in count(1):
+            path = cls._path(database, place)
+            if not path.exists():
+                return False
+            lock = fasteners.InterProcessLock(path)
+            if not lock.acquire(blocking=False):
+                return True
+            lock.release()
+        return False
+
+    def still_held(self) -> bool:
+        return True  # a file lock ends with this process and not before
+
+    def release(self) -> None:
+        for lock in self._locks:
+            with contextlib.suppress(RuntimeError):  # released before
+                lock.release()
+        self._locks.clear()
+
+
+def _connect(database: Database) -> psycopg.Connection:
+    url = make_url(database.url).set(drivername="postgresql").render_as_string(hide_password=False)
+    return psycopg.connect(url, autocommit=True, connect_timeout=5)

@@ -1,0 +1,72 @@
+"""Every setting, once, from the environment; the README's table of settings is checked against this class."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from widget_store.errors import SettingError
+
+PREFIX = "WIDGET_STORE_"
+_CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+def default_data_dir() -> Path:
+    """`.widget_store` in the checkout of this project, or in the home folder when the kit was installed as a package."""
+    home = _CHECKOUT if (_CHECKOUT / "pyproject.toml").exists() else Path.home()
+    return home / ".widget_store"
+
+
+def _usable_url(url: str) -> str:
+    try:
+        driver = make_url(url).drivername
+    except ArgumentError as unreadable:
+        raise ValueError("is not a database URL") from unreadable
+    if driver not in {"postgresql", "postgresql+psycopg", "sqlite"}:
+        raise ValueError("must start with postgresql+psycopg:// or sqlite:///")
+    return url
+
+
+class Settings(BaseSettings):
+    """The settings of a store. Each is read from the environment variable WIDGET_STORE_ and its name in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, env_ignore_empty=True, hide_input_in_errors=True)
+
+    database_url: Annotated[str, AfterValidator(_usable_url)] | None = Field(
+        default=None,
+        repr=False,  # it may hold a password
+        description="a PostgreSQL server (`postgresql+psycopg://…`) or an SQLite file (`sqlite:///…`) to use instead of "
+        "the embedded PostgreSQL",
+    )
+    payment_timeout: float = Field(
+        default=60.0, gt=0, allow_inf_nan=False, description="seconds a checkout waits for its payment"
+    )
+    dispatch_interval: float = Field(
+        default=1.0, ge=0, allow_inf_nan=False, description="seconds each of the ten dispatch steps takes"
+    )
+    webhook_secret: SecretStr | None = Field(
+        default=None,
+        description="when set, a payment needs the header `X-Widget-Signature`: hex HMAC-SHA256 of `PAYMENT_ID/STATUS`",
+    )
+    data_dir: Path = Field(
+        default_factory=default_data_dir, description="the folder of the embedded PostgreSQL, or of the SQLite files"
+    )
+
+
+def read_settings() -> Settings:
+    """The settings from the environment.
+
+    Raises:
+        SettingError: When one has a value that can't be used; names the variable, never shows the value.
+    """
+    try:
+        return Settings()
+    except ValidationError as invalid:
+        problems = [
+            f"{PREFIX}{str(problem['loc'][0]).upper()}: {problem['msg']}"
+            for problem in invalid.errors(include_url=False, include_input=False)
+        ]
+        raise SettingError("\n".join([*problems, "Correct it in the environment, or unset it."])) from None

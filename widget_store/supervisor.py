@@ -1,0 +1,317 @@
+"""Keeps the workers of a store alive: a worker that dies is back at once, under the executor id it had."""
+
+import contextlib
+import multiprocessing as mp
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+
+from widget_store import executors
+from widget_store.database import Database, open_database
+from widget_store.errors import PortTaken, StoreDidNotStart, WidgetStoreError
+from widget_store.settings import Settings
+
+_DEATHS_AT_START = 5
+_STOP_WITHIN_SECONDS = 3.0
+_LOOK_EVERY_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `serve` was asked for: see `widget-store serve --help`."""
+
+    settings: Settings
+    host: str = "127.0.0.1"
+    port: int = 8000
+    app_file: Path | None = None
+    workers: int = 1
+    restart: bool = True
+    crash_endpoint: bool = False
+    any_host: bool = False
+    stop_with_stdin: bool = False
+
+
+def run(plan: Plan, announce: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or Ctrl-C, and leave no process behind. `announce` is given the URL once the store answers.
+
+    Raises:
+        WidgetStoreError: When the store can't be started, or can't be kept alive.
+    """
+    processes = _warm_processes()  # imports, in another process, while this one starts the database
+    with _stop_signals(plan.stop_with_stdin) as stop, open_database(plan.settings) as database:
+        plan = replace(plan, port=_free_port(plan.host, plan.port))
+        Supervisor(plan, database, processes, stop).run(announce)
+
+
+class Supervisor:
+    """Starts the workers and starts them again, until `stop` has something to read."""
+
+    def __init__(self, plan: Plan, database: Database, processes: BaseContext, stop: Connection) -> None:
+        self._plan = plan
+        self._database = database
+        self._processes = processes
+        self._stop = stop
+        self._announced = False
+
+    def run(self, announce: Callable[[str], None]) -> None:
+        ids = executors.claim(self._database, self._plan.workers)
+        workers = [_WorkerProcess(self._plan, self._database, self._processes, name) for name in ids.ids]
+        try:
+            for worker in workers:
+                worker.start()
+            while not self._stop.poll():
+                self._wait(workers)
+                self._revive(workers)
+                if not self._announced and all(worker.ready for worker in workers):
+                    announce(f"http://{_in_url(self._plan.host)}:{self._plan.port}")
+                    self._announced = True
+                if not ids.still_held():
+                    ids = self._claim_again(ids, workers)
+        finally:
+            _stop_all(workers)
+            ids.release()
+
+    def _wait(self, workers: "list[_WorkerProcess]") -> None:
+        """Sleep until something happens: a worker is ready or dead, or it is time to stop, or to look at the database."""
+        wait([self._stop, *(handle for worker in workers for handle in worker.handles())], _LOOK_EVERY_SECONDS)
+
+    def _revive(self, workers: "list[_WorkerProcess]") -> None:
+        for worker in workers:
+            worker.read_messages()
+            if worker.is_alive() or self._stop.poll():
+                continue
+            if not self._plan.restart:
+                raise StoreDidNotStart(f"The store's process ended ({worker.last_words()}) and --no-restart was given.")
+            worker.start_again()
+
+    def _claim_again(
+        self, lost: executors.ExecutorIds, workers: "list[_WorkerProcess]"
+    ) -> executors.ExecutorIds:
+        """After the database was away: take ids again. A worker whose id was given to another store starts under a new one."""
+        lost.release()
+        while not self._stop.poll():
+            try:
+                ids = executors.claim(self._database, self._plan.workers)
+            except psycopg.Error:
+                wait([self._stop], _LOOK_EVERY_SECONDS)
+                continue
+            for worker, executor_id in zip(workers, ids.ids, strict=True):
+                worker.rename(executor_id)
+            return ids
+        return lost
+
+
+class _WorkerProcess:
+    """One worker, in whichever process it lives in now."""
+
+    def __init__(self, plan: Plan, database: Database, processes: BaseContext, executor_id: str) -> None:
+        self._plan = plan
+        self._database = database
+        self._processes = processes
+        self._executor_id = executor_id
+        self._process: BaseProcess | None = None
+        self._messages: Connection | None = None
+        self._deaths_at_start = 0
+        self._reason = ""
+        self.ready = False
+
+    def start(self) -> None:
+        self.ready = False
+        self._messages, theirs = self._processes.Pipe(duplex=False)
+        self._process = self._processes.Process(  # type: ignore[attr-defined] - every context has it
+            target=_serve_in_this_process, args=(self._executor_id, self._plan, self._database, theirs), name="worker"
+        )
+        self._process.start()
+        theirs.close()
+
+    def start_again(self) -> None:
+        """Start after a death.
+
+        Raises:
+            StoreDidNotStart: When it died five times in a row before it was ready, with the reason of the last.
+        """
+        self._deaths_at_start = 0 if self.ready else self._deaths_at_start + 1
+        if self._deaths_at_start == _DEATHS_AT_START:
+            raise StoreDidNotStart(
+                f"The store died {_DEATHS_AT_START} times in a row while starting: {self.last_words()}"
+            )
+        self._close()
+        self.start()
+
+    def rename(self, executor_id: str) -> None:
+        if executor_id != self._executor_id:
+            self._executor_id = executor_id
+            self.kill()  # it is started again under its new name
+
+    def handles(self) -> list[Any]:
+        return [] if self._process is None else [self._process.sentinel, *([self._messages] if self._messages else [])]
+
+    def read_messages(self) -> None:
+        with contextlib.suppress(EOFError, OSError):
+            while self._messages is not None and self._messages.poll():
+                kind, text = self._messages.recv()
+                self.ready = self.ready or kind == "ready"
+                self._reason = text
+        if self._messages is not None and self._messages.closed is False and not self.is_alive():
+            self._messages.close()
+            self._messages = None
+
+    def is_alive(self) -> bool:
+        return self._process is not None and self._process.is_alive()
+
+    def last_words(self) -> str:
+        code = None if self._process is None else self._process.exitcode
+        how = f"killed by signal {-code}" if code is not None and code < 0 else f"exit status {code}"
+        return self._reason or how
+
+    def terminate(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+
+    def join(self, deadline: float) -> None:
+        if self._process is not None:
+            self._process.join(max(0.0, deadline - time.monotonic()))
+
+    def _close(self) -> None:
+        if self._messages is not None:
+            self._messages.close()
+        if self._process is not None:
+            self._process.join()
+            self._process.close()
+
+
+def _stop_all(workers: list[_WorkerProcess]) -> None:
+    for worker in workers:
+        worker.terminate()
+    deadline = time.monotonic() + _STOP_WITHIN_SECONDS
+    for worker in workers:
+        worker.join(deadline)
+        worker.kill()
+        worker.join(time.monotonic() + _STOP_WITHIN_SECONDS)
+
+
+def _warm_processes() -> BaseContext:
+    """Where workers come from: a process that has imported everything and forks, or a fresh interpreter where none can."""
+    if "forkserver" not in mp.get_all_start_methods():
+        return mp.get_context("spawn")
+    from multiprocessing import forkserver
+
+    context = mp.get_context("forkserver")
+    context.set_forkserver_preload(["widget_store.server"])
+    # The terminal sends Ctrl-C to every process of the group: only the supervisor shall act on it.
+    with _ignored(signal.SIGINT):
+        forkserver.ensure_running()
+    return context
+
+
+@contextlib.contextmanager
+def _ignored(which: signal.Signals) -> Iterator[None]:
+    before = signal.signal(which, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(which, before)
+
+
+@contextlib.contextmanager
+def _stop_signals(stop_with_stdin: bool) -> Iterator[Connection]:
+    """A connection that has something to read once the store shall stop. The handlers only note it; the loop acts."""
+    stop, noted = mp.Pipe(duplex=False)
+
+    def note(*_: object) -> None:
+        with contextlib.suppress(OSError):
+            noted.send_bytes(b"stop")
+
+    before = {which: signal.signal(which, note) for which in (signal.SIGTERM, signal.SIGINT)}
+    if stop_with_stdin:
+        threading.Thread(target=lambda: (sys.stdin.buffer.read(), note()), daemon=True).start()
+    try:
+        yield stop
+    finally:
+        for which, handler in before.items():
+            signal.signal(which, handler)
+
+
+def _serve_in_this_process(executor_id: str, plan: Plan, database: Database, to_supervisor: Connection) -> None:
+    """The whole life of a worker process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_supervisor, daemon=True).start()
+    from widget_store.server import Worker, serve
+
+    worker = Worker(
+        executor_id=executor_id,
+        database=database,
+        settings=plan.settings,
+        host=plan.host,
+        port=plan.port,
+        app_file=plan.app_file,
+        crash_endpoint=plan.crash_endpoint,
+        any_host=plan.any_host,
+        shares_port=plan.workers > 1,
+    )
+    try:
+        serve(worker, on_ready=lambda: to_supervisor.send(("ready", "")))
+    except Exception as failure:  # noqa: BLE001 - whatever it was, the supervisor is told, and decides
+        words = str(failure) if isinstance(failure, WidgetStoreError) else f"{type(failure).__name__}: {failure}"
+        to_supervisor.send(("died", words))
+        os._exit(1)
+    os._exit(0)  # a workflow's thread may still wait for a payment; the next launch takes it up
+
+
+def _end_with_supervisor() -> None:
+    """A worker without its supervisor is an orphan: end."""
+    supervisor = mp.parent_process()
+    if supervisor is not None:
+        supervisor.join()
+        os._exit(1)
+
+
+def _free_port(host: str, port: int) -> int:
+    """The port, or a free one for 0.
+
+    Raises:
+        PortTaken: With the name of the program that has it, where the system tells.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as failure:
+            raise PortTaken(
+                f"The store can't listen on {host}:{port}: {failure.strerror}{_taken_by(port)}. "
+                "End that program, or choose another port with --port (0 takes a free one)."
+            ) from None
+        return int(probe.getsockname()[1])
+
+
+def _taken_by(port: int) -> str:
+    with contextlib.suppress(psutil.Error, OSError):
+        for connection in psutil.net_connections(kind="tcp"):
+            if connection.laddr and connection.laddr.port == port and connection.status == psutil.CONN_LISTEN:
+                if connection.pid is None:
+                    break
+                program = psutil.Process(connection.pid)
+                return f", by {program.name()} (process {program.pid})"
+    return ", by a program this user may not see"
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
