@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import hmac
+import os
 import time
 from collections.abc import Callable
 from datetime import UTC
@@ -71,7 +72,7 @@ def create_app(
 
     @app.get("/healthz")
     async def healthz() -> dict[str, object]:
-        return {"status": "ok", "executor_id": executor_id, "crash_endpoint": crash_points is not None}
+        return {"status": "ok", "pid": os.getpid(), "executor_id": executor_id, "crash_endpoint": crash_points is not None}
 
     @app.get("/product")
     def product() -> dict[str, object]:
