@@ -9,7 +9,9 @@ import contextlib
 import signal
 import subprocess
 import sys
+import threading
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +30,9 @@ EMBEDDED_DATABASE = "widget_store"
 _STARTED_WITHIN_SECONDS = 30
 _ANSWERS_WITHIN_SECONDS = 5
 
+_users_change = threading.RLock()
+_blocks: Counter[Path] = Counter()  # how many blocks of this process use the server in a data folder
+_locks: dict[Path, fasteners.InterProcessReaderWriterLock] = {}  # and the file lock they share
 
 @dataclass(frozen=True)
 class Database:
@@ -125,24 +130,28 @@ def has_embedded_postgres() -> bool:
 
 def stop_embedded_postgres(data_dir: Path) -> bool:
     """Stop the embedded server unless a process of the kit uses it; say whether it is stopped now."""
+    data_dir = data_dir.resolve()
     if not (data_dir / "postgres.users").exists():
         return True
-    users = fasteners.InterProcessReaderWriterLock(data_dir / "postgres.users")
-    if not users.acquire_write_lock(blocking=False):
-        return False
-    try:
-        _stop_server(data_dir / "postgres")
-    finally:
-        users.release_write_lock()
+    with _users_change:
+        if _blocks[data_dir]:
+            return False
+        users = fasteners.InterProcessReaderWriterLock(data_dir / "postgres.users")
+        if not users.acquire_write_lock(blocking=False):
+            return False
+        try:
+            _stop_server(data_dir / "postgres")
+        finally:
+            users.release_write_lock()
     return True
 
 
 @contextlib.contextmanager
 def _embedded_postgres(data_dir: Path) -> Iterator[Database]:
+    data_dir = data_dir.resolve()
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
-        users = fasteners.InterProcessReaderWriterLock(data_dir / "postgres.users")
-        users.acquire_read_lock()
+        _join_users(data_dir)
     except OSError as failure:
         raise DatabaseUnavailable(
             f"The data folder {data_dir} can't be used: {failure.strerror}. "
@@ -151,8 +160,23 @@ def _embedded_postgres(data_dir: Path) -> Iterator[Database]:
     try:
         yield _start_server(data_dir / "postgres")
     finally:
-        users.release_read_lock()
-        stop_embedded_postgres(data_dir)
+        _leave_users(data_dir)
+
+
+def _join_users(data_dir: Path) -> None:
+    with _users_change:
+        if not _blocks[data_dir]:
+            _locks[data_dir] = fasteners.InterProcessReaderWriterLock(data_dir / "postgres.users")
+            _locks[data_dir].acquire_read_lock()
+        _blocks[data_dir] += 1
+
+
+def _leave_users(data_dir: Path) -> None:
+    with _users_change:
+        _blocks[data_dir] -= 1
+        if not _blocks[data_dir]:
+            _locks.pop(data_dir).release_read_lock()
+            stop_embedded_postgres(data_dir)
 
 
 def _start_server(folder: Path) -> Database:
