@@ -241,12 +241,18 @@ def _stop_signals(stop_with_stdin: bool) -> Iterator[Connection]:
 
     before = {which: signal.signal(which, note) for which in (signal.SIGTERM, signal.SIGINT)}
     if stop_with_stdin:
-        threading.Thread(target=lambda: (sys.stdin.buffer.read(), note()), daemon=True).start()
+        threading.Thread(target=lambda: (_wait_for_end_of_stdin(), note()), daemon=True).start()
     try:
         yield stop
     finally:
         for which, handler in before.items():
             signal.signal(which, handler)
+
+
+def _wait_for_end_of_stdin() -> None:
+    # Not through `sys.stdin`: a thread that waits inside its buffer is a fatal error when the interpreter ends.
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
 
 
 def _serve_in_this_process(executor_id: str, plan: Plan, database: Database, to_supervisor: Connection) -> None:
