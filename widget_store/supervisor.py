@@ -52,7 +52,7 @@ def run(plan: Plan, announce: Callable[[str], None]) -> None:
     """
     processes = _warm_processes()  # imports, in another process, while this one starts the database
     with _stop_signals(plan.stop_with_stdin) as stop, open_database(plan.settings) as database:
-        plan = replace(plan, port=_free_port(plan.host, plan.port))
+        plan = replace(plan, port=free_port(plan.host, plan.port))
         Supervisor(plan, database, processes, stop).run(announce)
 
 
@@ -289,7 +289,7 @@ def _end_with_supervisor() -> None:
         os._exit(1)
 
 
-def _free_port(host: str, port: int) -> int:
+def free_port(host: str, port: int) -> int:
     """The port, or a free one for 0.
 
     Raises:

@@ -1,0 +1,188 @@
+"""What a learner clicks. A model holds what has happened and knows no widget; the views only show it and pass on the clicks."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from html import escape
+
+import ipywidgets as widgets
+
+from widget_store.crashes import SIDES, crash_points
+from widget_store.errors import WidgetStoreError
+from widget_store.lab.store import Store, behind_hub
+from widget_store.lab.timeline import draw, stories
+
+_REFRESH_SECONDS = 0.5
+_NOW = "now"
+
+
+@dataclass
+class Customer:
+    """One customer at one store: what they are doing, and what happened last, in words.
+
+    Attributes:
+        payment_id: The payment they still have to answer, or None.
+        order_id: Their last settled order, or None.
+        says: What happened last.
+        purchases: How many purchases they have begun.
+        settled: How many of them they have paid or declined.
+    """
+
+    store: Store
+    payment_id: str | None = None
+    order_id: int | None = None
+    says: str = "Nothing bought yet."
+    purchases: int = 0
+    settled: int = 0
+
+    def buy(self) -> None:
+        """Start a purchase. A second click during one changes nothing: it is the same purchase."""
+        if self.payment_id is None:
+            self.payment_id = self.store.buy()
+            self.purchases += 1
+        self.says = "The store holds a widget for you. Now pay, or decline."
+
+    def pay(self) -> None:
+        """Pay for the purchase."""
+        self._settle(self.store.pay, "Paid: order {} is being dispatched.")
+
+    def decline(self) -> None:
+        """Decline to pay; the widget goes back on the shelf."""
+        self._settle(self.store.decline, "Declined: order {} is cancelled, the widget is back on the shelf.")
+
+    def restock(self) -> None:
+        """Fill the shelf."""
+        self.says = f"{self.store.restock()} widgets were put on the shelf."
+
+    def _settle(self, report: Callable[[str], int], words: str) -> None:
+        if self.payment_id is None:
+            self.says = "There is nothing to pay: buy a widget first."
+            return
+        payment_id, self.payment_id = self.payment_id, None  # settled or refused: it never blocks the next purchase
+        self.order_id = report(payment_id)
+        self.settled += 1
+        self.says = words.format(self.order_id)
+
+
+class Lab(widgets.VBox):  # type: ignore[misc] - ipywidgets has no types
+    """The whole bench: the storefront, the crash button, and a live timeline of the newest orders.
+
+    Args:
+        store: A started store.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.customer = Customer(store)
+        self.buy = _button("Buy a widget", "shopping-cart", "primary", "Start a checkout")
+        self.pay = _button("Pay", "check", "success", "Report the payment as paid")
+        self.decline = _button("Decline", "times", "", "Report the payment as failed")
+        self.restock = _button("Restock", "refresh", "", "Fill the shelf")
+        self.crash = _button("Crash", "bolt", "danger", "Kill the serving process with SIGKILL")
+        self.when = widgets.Dropdown(
+            options=[(_NOW, _NOW), *((_in_words(point), point) for point in crash_points())],
+            description="Die",
+            layout=widgets.Layout(width="460px", max_width="100%"),
+        )
+        self.shelf = widgets.HTML()
+        self.message = widgets.HTML()
+        self.timeline = widgets.HTML(layout=widgets.Layout(width="100%"))
+        clicks = {
+            self.buy: self.customer.buy,
+            self.pay: self.customer.pay,
+            self.decline: self.customer.decline,
+            self.restock: self.customer.restock,
+            self.crash: self._kill,
+        }
+        for button, action in clicks.items():
+            button.on_click(lambda _button, action=action: self._do(action))
+        storefront = widgets.HBox([self.buy, self.pay, self.decline, self.restock], layout=_WRAPPING)
+        crash = widgets.HBox([self.when, self.crash], layout=_WRAPPING)
+        super().__init__(
+            [widgets.HTML(_link(store)), self.shelf, storefront, crash, self.message, self.timeline],
+            layout=widgets.Layout(padding="4px 0"),
+        )
+        self._made_before = self._made()
+        self._do(lambda: None)
+        threading.Thread(target=self._keep_fresh, daemon=True).start()
+
+    def __repr__(self) -> str:
+        return "Lab: Buy, Pay, Decline, Restock, Crash, and the timeline"
+
+    def unless_you_did(self, *clicks: str) -> None:
+        """Make the clicks that a lesson needs and the learner has not made since the last call, so that "Run All" works too.
+
+        Args:
+            clicks: Of "buy", "pay" and "crash", in the order in which they are to be made.
+        """
+        for click in clicks:
+            if self._made()[click] == self._made_before[click]:
+                getattr(self, click).click()
+        self._made_before = self._made()
+
+    def refresh(self) -> None:
+        """Show what the database holds now."""
+        shelf = self.store.state.books()
+        away = bool(self.store.deaths) and self.store.deaths[-1].back_at is None
+        process = "✖ the store is dead, and coming back" if away else "● the store is running"
+        self.shelf.value = (
+            f"<b>{shelf['on the shelf']}</b> widgets on the shelf, <b>{shelf['held by orders']}</b> held by orders. "
+            f"Process: {process}."
+        )
+        self.timeline.value = "".join(draw(story, self.store.deaths) for story in stories(self.store.state))
+
+    def _made(self) -> dict[str, int]:
+        return {"buy": self.customer.purchases, "pay": self.customer.settled, "crash": len(self.store.deaths)}
+
+    def _kill(self) -> None:
+        point = self.when.value
+        self.store.crash(None if point == _NOW else point)
+        self.customer.says = (
+            "The serving process was killed. Its supervisor starts it again."
+            if point == _NOW
+            else f"The process will die {_in_words(point)}, the next time a checkout gets there. Buy or pay now."
+        )
+
+    def _do(self, action: Callable[[], None]) -> None:
+        """Every click goes through here: an error is shown in the panel, where the learner looks."""
+        try:
+            action()
+            self.refresh()
+            symbol, role, words = "", "status", self.customer.says
+        except WidgetStoreError as refusal:
+            symbol, role, words = "⚠ The store refused: ", "alert", str(refusal)
+        except Exception as failure:  # noqa: BLE001 - an error in a widget's callback would be shown nowhere else
+            symbol, role, words = "⚠ Error: ", "alert", f"{type(failure).__name__}: {failure}"
+        self.message.value = f'<p role="{role}">{symbol}{escape(words)}</p>'
+
+    def _keep_fresh(self) -> None:
+        """Follow the database for as long as the store is this lab's to show."""
+        pause = threading.Event()
+        while not pause.wait(_REFRESH_SECONDS):
+            if not self.store.is_running():
+                return
+            try:
+                self.refresh()
+            except Exception as failure:  # noqa: BLE001 - see _do; the next look may succeed
+                self.timeline.value = f"<p>⚠ {escape(str(failure))}</p>"
+
+
+_WRAPPING = widgets.Layout(flex_flow="row wrap")
+
+
+def _button(label: str, icon: str, style: str, tooltip: str) -> widgets.Button:
+    return widgets.Button(description=label, icon=icon, button_style=style, tooltip=tooltip)
+
+
+def _in_words(point: str) -> str:
+    step, side = point.split(":")
+    return f"in {step}: {SIDES[side]}"
+
+
+def _link(store: Store) -> str:
+    """A link to the storefront page that the learner's own browser can reach."""
+    hub = behind_hub()
+    port = store.url.rpartition(":")[2]
+    address = f"{hub}proxy/{port}/" if hub else f"{store.url}/"
+    return f'The same store as a web page: <a href="{escape(address)}" target="_blank">{escape(address)}</a>'
+

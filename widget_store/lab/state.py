@@ -1,0 +1,161 @@
+"""Recovered state: what the database holds, as tables. It is read with DBOSClient and SQL, so the store may be dead."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+import sqlalchemy as sa
+from dbos import DBOSClient, WorkflowStatus
+
+from widget_store.database import Database
+from widget_store.schema import OrderStatus, orders, products
+
+_PLAIN_NAMES = {
+    "DBOS.recv": "wait for the payment",
+    "DBOS.sleep": "sleep",
+    "DBOS.setEvent": "publish",
+    "dispatch_order_workflow": "start the dispatch",
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One checkpointed step. Times are seconds since 1970."""
+
+    number: int
+    name: str
+    result: str
+    started_at: float
+    ended_at: float
+
+
+class State:
+    """The tables of one database. Close it when done."""
+
+    def __init__(self, database: Database) -> None:
+        self._engine = database.engine(pool_size=2, pool_pre_ping=True)
+        self._system = database.engine(pool_size=2, pool_pre_ping=True)
+        if database.is_sqlite:
+            self._system.dispose()
+            self._system = sa.create_engine(database.system_url)
+        self._client = DBOSClient(system_database_engine=self._system, application_name="widget-store")
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._client.destroy()
+        self._engine.dispose()
+        self._system.dispose()
+
+    def orders(self) -> pd.DataFrame:
+        """Every order, newest first: order, status, and the seconds of dispatch that remain."""
+        newest_first = sa.select(orders).order_by(orders.c.order_id.desc())
+        with self._engine.connect() as connection:
+            rows = connection.execute(newest_first).all()
+        records = [(row.order_id, OrderStatus(row.order_status).name, row.progress_remaining) for row in rows]
+        return _table(records, ["order", "status", "seconds to go"])
+
+    def workflows(self) -> pd.DataFrame:
+        """Every workflow, in the order in which they started: its id, its function, its status."""
+        records = [(workflow.workflow_id, workflow.name, workflow.status) for workflow in self.all_workflows()]
+        return _table(records, ["workflow", "function", "status"])
+
+    def steps(self, workflow_id: str, *, timings: bool = False) -> pd.DataFrame:
+        """The checkpointed steps of a workflow: what each was and what it returned.
+
+        Args:
+            workflow_id: For a checkout, the customer's key.
+            timings: Also how long each took, in milliseconds.
+        """
+        records = [
+            (step.number, step.name, step.result, round((step.ended_at - step.started_at) * 1000))
+            for step in self.steps_of(workflow_id)
+        ]
+        table = _table(records, ["step", "what", "result", "milliseconds"])
+        return table if timings else table.drop(columns="milliseconds")
+
+    def steps_of_order(self, order_id: int) -> pd.DataFrame:
+        """The checkpointed steps of the checkout that created an order.
+
+        Raises:
+            LookupError: When no checkout has created it.
+        """
+        for workflow in self.all_workflows():
+            first = next(iter(self.steps_of(workflow.workflow_id)), None)
+            if first is not None and (first.name, first.result) == ("create_order", str(order_id)):
+                return self.steps(workflow.workflow_id)
+        raise LookupError(f"No checkout has created order {order_id}.")
+
+    def books(self) -> pd.Series:
+        """The shelf and the orders side by side; `missing` is 0 unless a widget was lost or sold twice."""
+        holding = sa.select(sa.func.count()).where(orders.c.order_status != OrderStatus.CANCELLED)
+        with self._engine.connect() as connection:
+            product = connection.execute(sa.select(products)).one()
+            held = connection.execute(holding).scalar_one()
+        missing = product.stock_added - product.inventory - held
+        return pd.Series(
+            {
+                "ever on the shelf": product.stock_added,
+                "on the shelf": product.inventory,
+                "held by orders": held,
+                "missing": missing,
+            },
+            name="widgets",
+        )
+
+    def is_dispatched(self, order_id: int) -> bool:
+        """Whether an order is DISPATCHED and no workflow is under way any more."""
+        with self._engine.connect() as connection:
+            status = connection.scalar(sa.select(orders.c.order_status).where(orders.c.order_id == order_id))
+        under_way = self._client.list_workflows(status=["PENDING", "ENQUEUED"], load_input=False, load_output=False)
+        return status == OrderStatus.DISPATCHED and not under_way
+
+    def all_workflows(self, limit: int | None = None) -> list[WorkflowStatus]:
+        """The workflows, oldest first; with a limit, only the newest ones."""
+        newest_first = self._client.list_workflows(sort_desc=True, limit=limit, load_input=False, load_output=False)
+        return newest_first[::-1]
+
+    def steps_of(self, workflow_id: str) -> list[Step]:
+        """The steps of a workflow that have a checkpoint, in order."""
+        events = self._published(workflow_id)
+        recorded = self._client.list_workflow_steps(workflow_id)
+        # DBOS records the timer of a wait for a message as a step of its own, a sleep right behind it: no news to a reader.
+        timers = {step["function_id"] + 1 for step in recorded if step["function_name"] == "DBOS.recv"}
+        return [
+            Step(
+                number=step["function_id"],
+                name=_plain_name(step["function_name"], events.get(step["function_id"])),
+                result=_plain_result(step["function_name"], step["output"], step["error"]),
+                started_at=(step["started_at_epoch_ms"] or 0) / 1000,
+                ended_at=(step["completed_at_epoch_ms"] or step["started_at_epoch_ms"] or 0) / 1000,
+            )
+            for step in recorded
+            if step["function_id"] not in timers
+        ]
+
+    def _published(self, workflow_id: str) -> dict[int, str]:
+        """Which event each step of a workflow published; DBOS keeps it in a table of its own."""
+        history = sa.table(
+            "workflow_events_history",
+            sa.column("workflow_uuid"),
+            sa.column("function_id"),
+            sa.column("key"),
+            schema=None if self._system.name == "sqlite" else "dbos",
+        )
+        query = sa.select(history.c.function_id, history.c.key).where(history.c.workflow_uuid == workflow_id)
+        with self._system.connect() as connection:
+            return {row.function_id: row.key for row in connection.execute(query)}
+
+
+def _plain_name(function_name: str, event: str | None) -> str:
+    name = _PLAIN_NAMES.get(function_name, function_name)
+    return name if event is None else f"{name} {event}"
+
+
+def _plain_result(function_name: str, output: object, error: Exception | None) -> str:
+    if error is not None:
+        return f"{type(error).__name__}: {error}"
+    hidden = output is None or function_name in {"DBOS.sleep", "dispatch_order_workflow"}
+    return "" if hidden else str(output)
+
+
+def _table(records: list[tuple[object, ...]], columns: list[str]) -> pd.DataFrame:
+    return pd.DataFrame.from_records(records, columns=columns).set_index(columns[0])

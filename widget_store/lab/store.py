@@ -1,0 +1,338 @@
+"""A handle on a store process: start it, buy and pay, kill it, and wait for it to come back."""
+
+import atexit
+import contextlib
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, ClassVar, Self
+
+import httpx
+import psutil
+
+from widget_store.crashes import crash_points
+from widget_store.database import Database, open_database
+from widget_store.errors import StoreDidNotStart, WidgetStoreError
+from widget_store.lab.state import State
+from widget_store.reset import reset_store
+from widget_store.settings import PREFIX, read_settings
+
+_START_WITHIN_SECONDS = 60.0
+_ANSWER_WITHIN_SECONDS = 90.0
+_STOP_WITHIN_SECONDS = 6.0
+_TRY_AGAIN_SECONDS = 0.02
+_LOST = (httpx.TransportError,)
+
+
+class StoreRefused(WidgetStoreError):
+    """The store said no. Its reason is the message; `status` is the HTTP status."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+@dataclass
+class Death:
+    """One death of the serving process. Times are seconds since 1970; `back_at` is None until the store answers again."""
+
+    died_at: float
+    back_at: float | None = None
+
+
+class Store:
+    """A running store. There is at most one in a kernel: starting another stops the one before, so a cell may be run again.
+
+    Every call is repeated while the store is away, with the same key, as a careful customer's would be: it returns once it is
+    answered, whatever died in between.
+
+    Args:
+        app: A Python file with a `checkout_workflow` to serve instead of the store's own.
+        payment_timeout: Seconds a checkout waits for its payment.
+        dispatch_interval: Seconds each of the ten dispatch steps takes.
+    """
+
+    _of_this_kernel: ClassVar["Store | None"] = None
+
+    def __init__(
+        self,
+        app: str | Path | None = None,
+        *,
+        payment_timeout: float | None = None,
+        dispatch_interval: float | None = None,
+    ) -> None:
+        self.deaths: list[Death] = []
+        self.url = ""
+        self._app = app
+        self._environment = {
+            **os.environ,
+            **_setting("PAYMENT_TIMEOUT", payment_timeout),
+            **_setting("DISPATCH_INTERVAL", dispatch_interval),
+        }
+        self._resources = contextlib.ExitStack()
+        self._database: Database | None = None
+        self._state: State | None = None
+        self._process: subprocess.Popen[str] | None = None
+        self._http = httpx.Client(timeout=_ANSWER_WITHIN_SECONDS)
+
+    @classmethod
+    def fresh(cls, app: str | Path | None = None, **settings: float) -> "Store":
+        """A started store with a full shelf, no orders and no workflows: the first order will be number 1."""
+        cls._stop_the_one_before()
+        reset_store(read_settings())
+        return cls(app, **settings).start()
+
+    # --- the process
+
+    def start(self) -> Self:
+        """Start the store and wait until it answers.
+
+        Raises:
+            StoreDidNotStart: With what the store's process said.
+            DatabaseUnavailable: When the database can't be started or does not answer.
+        """
+        if self.is_running():
+            return self
+        self._stop_the_one_before()
+        if self._database is None:
+            self._database = self._resources.enter_context(open_database(read_settings()))
+        self._process, self.url = _start_process(self._app, self._environment)
+        Store._of_this_kernel = self
+        atexit.register(self.close)
+        threading.Thread(target=self._watch, args=(self._process,), daemon=True).start()
+        return self
+
+    def crash(self, at: str | None = None) -> None:
+        """Kill the serving process with SIGKILL, now or when a workflow next reaches a crash point.
+
+        Args:
+            at: One of `crash_points()`; None for now.
+
+        Raises:
+            ValueError: When there is no such crash point.
+        """
+        if at is None:
+            victim = psutil.Process(self.worker_pid())
+            deaths = len(self.deaths)
+            victim.kill()
+            _wait_until(lambda: len(self.deaths) > deaths, "the death of the serving process")
+        elif at not in crash_points():
+            raise ValueError(f"There is no crash point {at!r}. There are: {', '.join(crash_points())}.")
+        else:
+            self._ask("POST", "crash_application", at=at)
+
+    def wait_until_back(self) -> None:
+        """Wait until the store answers again after a crash."""
+        self._ask("GET", "healthz")
+        _wait_until(lambda: all(death.back_at for death in self.deaths), "the store's return")
+
+    def restart(self) -> Self:
+        """Stop the store in good order and start it again; what was under way goes on."""
+        self.stop()
+        return self.start()
+
+    def stop(self) -> None:
+        """End the store's processes. The database stays, for a look at what is left. Does no harm when done twice."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if process.stdin is not None:
+            process.stdin.close()  # the supervisor takes this as the word to stop
+        try:
+            process.wait(_STOP_WITHIN_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()  # the workers end with it
+            process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+    def close(self) -> None:
+        """Stop the store and let go of the database. The store can be started again."""
+        atexit.unregister(self.close)
+        self.stop()
+        if self._state is not None:
+            self._state.close()
+        self._state = self._database = None
+        self._resources.close()
+        if Store._of_this_kernel is self:
+            Store._of_this_kernel = None
+
+    def is_running(self) -> bool:
+        """Whether the store's supervisor lives; its serving process may be on its way back from a crash."""
+        return self._process is not None and self._process.poll() is None
+
+    def worker_pid(self) -> int:
+        """The id of the serving process: the one a crash kills."""
+        return int(self._ask("GET", "healthz").json()["pid"])
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return "Store(running)" if self.is_running() else "Store(stopped)"
+
+    # --- the customer
+
+    def buy(self, key: str | None = None) -> str:
+        """Start a checkout and return its payment id.
+
+        Args:
+            key: The idempotency key; the same key again is the same purchase. A new one is made up if there is none.
+
+        Raises:
+            StoreRefused: 409 when the shelf is empty.
+        """
+        return self._ask("POST", f"checkout/{key or uuid.uuid4()}").text
+
+    def pay(self, payment_id: str) -> int:
+        """Report a payment as paid and return the order's id.
+
+        Raises:
+            StoreRefused: 404 for an unknown payment, 409 when the order was cancelled before.
+        """
+        return int(self._ask("POST", f"payment_webhook/{payment_id}/paid").text)
+
+    def decline(self, payment_id: str) -> int:
+        """Report a payment as failed and return the order's id.
+
+        Raises:
+            StoreRefused: 404 for an unknown payment, 409 when the order was paid before.
+        """
+        return int(self._ask("POST", f"payment_webhook/{payment_id}/failed").text)
+
+    def product(self) -> dict[str, Any]:
+        """The product, its price, and how many are on the shelf."""
+        return dict(self._ask("GET", "product").json())
+
+    def order(self, order_id: int) -> dict[str, Any]:
+        """One order, as `GET /order/{order_id}` gives it."""
+        return dict(self._ask("GET", f"order/{order_id}").json())
+
+    def restock(self) -> int:
+        """Fill the shelf; return how many widgets were added."""
+        return int(self._ask("POST", "restock").json()["added"])
+
+    def wait_until_dispatched(self, order_id: int) -> None:
+        """Wait until an order is DISPATCHED, and its workflow has ended."""
+        _wait_until(
+            lambda: self.state.is_dispatched(order_id), f"the dispatch of order {order_id}", _ANSWER_WITHIN_SECONDS
+        )
+
+    # --- what is in the database
+
+    @property
+    def state(self) -> "State":
+        """What the database holds, as tables: readable also while the store is dead."""
+        if self._state is None:
+            if self._database is None:
+                raise StoreDidNotStart("The store was never started: call start() first.")
+            self._state = State(self._database)
+        return self._state
+
+    # ---
+
+    @classmethod
+    def _stop_the_one_before(cls) -> None:
+        if cls._of_this_kernel is not None:
+            cls._of_this_kernel.close()
+
+    def _ask(self, method: str, path: str, **query: str) -> httpx.Response:
+        """Ask until there is an answer."""
+        deadline = time.monotonic() + _ANSWER_WITHIN_SECONDS
+        while True:
+            if not self.is_running():
+                raise StoreDidNotStart("The store isn't running: call start() first.")
+            try:
+                response = self._http.request(method, f"{self.url}/{path}", params=query)
+            except _LOST:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_TRY_AGAIN_SECONDS)
+                continue
+            if response.is_success:
+                return response
+            raise StoreRefused(response.status_code, _reason(response))
+
+    def _watch(self, process: "subprocess.Popen[str]") -> None:
+        """Note when the serving process dies and when the store answers again, as long as this store process runs."""
+        while process.poll() is None:
+            with contextlib.suppress(httpx.HTTPError, psutil.Error):
+                pid = int(httpx.get(f"{self.url}/healthz", timeout=1).json()["pid"])
+                if self.deaths and self.deaths[-1].back_at is None:
+                    self.deaths[-1].back_at = time.time()
+                psutil.wait_procs([psutil.Process(pid)])
+                if process is self._process and process.poll() is None:
+                    self.deaths.append(Death(died_at=time.time()))
+            time.sleep(_TRY_AGAIN_SECONDS)
+
+
+def _setting(name: str, value: float | None) -> dict[str, str]:
+    return {} if value is None else {PREFIX + name: str(value)}
+
+
+def _start_process(app: str | Path | None, environment: dict[str, str]) -> "tuple[subprocess.Popen[str], str]":
+    command = [sys.executable, "-m", "widget_store", "serve", "--port", "0", "--crash-endpoint", "--stop-with-stdin"]
+    if app is not None:
+        command += ["--app", str(app)]
+    if behind_hub():
+        command += ["--any-host"]
+    with tempfile.TemporaryFile("w+") as complaints:
+        process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints, text=True
+        )
+        line = _first_line(process)
+        ready = re.fullmatch(r"ready (http://\S+)\n", line)
+        if ready is None:
+            process.kill()
+            process.wait()
+            complaints.seek(0)
+            said = complaints.read().strip().removeprefix("widget-store serve: ")
+            raise StoreDidNotStart(said or f"The store was not ready within {_START_WITHIN_SECONDS:.0f} s.")
+        return process, ready[1]
+
+
+def _first_line(process: "subprocess.Popen[str]") -> str:
+    """The first line of a process's output; an empty one when it ends, or stays silent for too long."""
+    lines: list[str] = []
+
+    def read(output: IO[str]) -> None:
+        lines.append(output.readline())
+
+    reader = threading.Thread(target=read, args=(process.stdout,), daemon=True)
+    reader.start()
+    reader.join(_START_WITHIN_SECONDS)
+    return lines[0] if lines else ""
+
+
+def behind_hub() -> str | None:
+    """The path under which a JupyterHub (Binder is one) shows this notebook server, or None outside of a hub."""
+    return os.environ.get("JUPYTERHUB_SERVICE_PREFIX")
+
+
+def _reason(response: httpx.Response) -> str:
+    try:
+        return str(response.json()["detail"])
+    except (ValueError, KeyError, TypeError):
+        return response.text
+
+
+def _wait_until(is_so: Callable[[], bool], what: str, within: float = _START_WITHIN_SECONDS) -> None:
+    deadline = time.monotonic() + within
+    while not is_so():
+        if time.monotonic() > deadline:
+            raise StoreDidNotStart(f"Waited {within:.0f} s for {what}, in vain. See `widget-store doctor`.")
+        time.sleep(_TRY_AGAIN_SECONDS)

@@ -1,0 +1,176 @@
+"""The timeline of orders as a picture: one row a step, and the crashes across them. Drawn as SVG, in the notebook's colours."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+from widget_store.lab.state import State, Step
+from widget_store.lab.store import Death
+from widget_store.workflows import dispatch_order_workflow
+
+_WIDTH, _LABELS, _ROW, _TOP = 900, 190, 20, 64
+_LABEL_WIDTH = 135
+_SECONDS_SHOWN_AT_LEAST = 3.0
+_STYLE = """
+.ws-timeline { max-width: 900px; width: 100%; color: var(--jp-ui-font-color1, #212121); font: 13px system-ui, sans-serif; }
+.ws-timeline text { fill: currentColor; }
+.ws-timeline .axis { stroke: currentColor; stroke-opacity: .25; }
+.ws-timeline .step { fill: #1668a8; }
+.ws-timeline .wait { fill: none; stroke: #1668a8; stroke-width: 1.5; stroke-dasharray: 4 3; }
+.ws-timeline .again { fill: #b25000; }
+.ws-timeline .away { fill: url(#ws-hatch); stroke: #c62828; }
+.ws-timeline .crash { fill: #c62828; font-weight: 600; }
+"""
+
+
+@dataclass(frozen=True)
+class OrderStory:
+    """One order's steps, those of its checkout and of its dispatch.
+
+    Attributes:
+        title: What to call it: "Order 3: DISPATCHED".
+        checkout: The checkout's steps, in order.
+        dispatch: The dispatch's progress updates, in order.
+        ended: Whether nothing more will happen to it.
+    """
+
+    title: str
+    checkout: list[Step]
+    dispatch: list[Step]
+    ended: bool
+
+
+def stories(state: State, limit: int = 2) -> list[OrderStory]:
+    """The stories of the newest orders, newest first."""
+    workflows = state.all_workflows(limit=2 * limit + 20)
+    checkouts = [workflow for workflow in workflows if workflow.name != dispatch_order_workflow.__name__][-limit:]
+    statuses = state.orders()["status"].to_dict()
+    found = []
+    for checkout in reversed(checkouts):
+        steps = state.steps_of(checkout.workflow_id)
+        children = [one for one in workflows if one.parent_workflow_id == checkout.workflow_id]
+        dispatch = [
+            step
+            for child in children
+            for step in state.steps_of(child.workflow_id)
+            if step.name == "update_order_progress"
+        ]
+        order_id = next((int(step.result) for step in steps if step.name == "create_order"), None)
+        status = statuses.get(order_id, "not created yet")
+        title = f"Order {order_id}: {status}" if order_id else f"An order, {status}"
+        running = any(one.status in {"PENDING", "ENQUEUED"} for one in [checkout, *children])
+        found.append(OrderStory(title, steps, dispatch, ended=not running))
+    return found
+
+
+def draw(story: OrderStory, deaths: Sequence[Death], now: float | None = None) -> str:
+    """A story as an SVG picture, with a text alternative that says the same in a sentence.
+
+    Args:
+        story: The order to draw.
+        deaths: The deaths of the serving process; those outside the story's time are left out.
+        now: Seconds since 1970, for a story that goes on.
+    """
+    every_step = [*story.checkout, *story.dispatch]
+    if not every_step:
+        return f"<p>{escape(story.title)}: no step has a checkpoint yet.</p>"
+    start = min(step.started_at for step in every_step)
+    end = max(step.ended_at for step in every_step) if story.ended else (now or time.time())
+    during = [death for death in deaths if start <= death.died_at <= end]
+    end = max([end, start + _SECONDS_SHOWN_AT_LEAST, *(death.back_at or end for death in during)])
+    picture = _Picture(start, end, [death.back_at for death in during if death.back_at is not None])
+    rows = [(step.name, [step]) for step in story.checkout]
+    if story.dispatch:
+        rows.append((f"dispatch, {len(story.dispatch)} of 10 s", story.dispatch))
+    return picture.render(story.title, rows, during)
+
+
+class _Picture:
+    """Seconds and steps on one side, pixels and shapes on the other."""
+
+    def __init__(self, start: float, end: float, recoveries: list[float]) -> None:
+        self._start = start
+        self._scale = (_WIDTH - _LABELS - 70) / (end - start)
+        self._seconds = end - start
+        self._recoveries = recoveries
+
+    def render(self, title: str, rows: list[tuple[str, list[Step]]], deaths: Sequence[Death]) -> str:
+        height = _TOP + _ROW * len(rows) + 8
+        body = [
+            *self._axis(height),
+            *self._away(deaths, height),
+            *(shape for place, (name, steps) in enumerate(rows) for shape in self._row(place, name, steps)),
+        ]
+        sentence = _sentence(title, rows, deaths)
+        return (
+            f'<svg class="ws-timeline" viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{escape(sentence)}">'
+            f"<style>{_STYLE}</style>{_HATCH}"
+            f'<text x="0" y="15" font-weight="600" font-size="15">{escape(title)}</text>{"".join(body)}</svg>'
+        )
+
+    def _x(self, moment: float) -> float:
+        return round(_LABELS + (moment - self._start) * self._scale, 1)
+
+    def _axis(self, height: float) -> list[str]:
+        every = next(step for step in (1, 2, 5, 10, 30, 60, 600, 10**6) if self._seconds / step <= 15)
+        shapes = []
+        for second in range(0, int(self._seconds) + 1, every):
+            x = self._x(self._start + second)
+            shapes.append(f'<line class="axis" x1="{x}" x2="{x}" y1="{_TOP - 8}" y2="{height}"/>')
+            shapes.append(f'<text x="{x}" y="{_TOP - 12}" font-size="11" text-anchor="middle">{second} s</text>')
+        return shapes
+
+    def _row(self, place: int, name: str, steps: list[Step]) -> list[str]:
+        middle = _TOP + _ROW * place + _ROW / 2
+        shapes = [f'<text x="{_LABELS - 10}" y="{middle + 4}" text-anchor="end">{escape(name)}</text>']
+        for step in steps:
+            left, right = self._x(step.started_at), self._x(step.ended_at)
+            recovered = any(step.ended_at >= back_at for back_at in self._recoveries)
+            if step.name.startswith("wait") and right - left > 12:
+                shapes.append(
+                    f'<rect class="wait" x="{left}" y="{middle - 5}" width="{right - left:.1f}" height="10" rx="3"/>'
+                )
+            else:
+                shapes.append(
+                    f'<rect class="{"again" if recovered else "step"}" x="{left}" y="{middle - 6}"'
+                    f' width="{max(6.0, right - left):.1f}" height="12" rx="3"/>'
+                )
+        last = steps[-1]
+        note = f"{(last.ended_at - last.started_at) * 1000:.0f} ms" if len(steps) == 1 else ""
+        if any(last.ended_at >= back_at for back_at in self._recoveries):
+            note += " ↻ after recovery"
+        x = max(self._x(last.ended_at), self._x(last.started_at) + 6) + 6
+        anchor = "start"
+        if x > _WIDTH - 150:
+            x, anchor = self._x(steps[0].started_at) - 6, "end"
+        if x - 120 > _LABELS or anchor == "start":
+            shapes.append(f'<text x="{x}" y="{middle + 4}" font-size="11" text-anchor="{anchor}">{note}</text>')
+        return shapes
+
+    def _away(self, deaths: Sequence[Death], height: float) -> list[str]:
+        """A hatched band for each time the process was dead, with as much of a label as there is room for."""
+        shapes, free_from = [], 0.0
+        for death in deaths:
+            left, right = self._x(death.died_at), self._x(death.back_at or self._start + self._seconds)
+            label = "✖ crash" if death.back_at is None else f"✖ crash, away {death.back_at - death.died_at:.1f} s"
+            shapes.append(
+                f'<rect class="away" x="{left}" y="{_TOP - 8}" width="{max(3.0, right - left):.1f}"'
+                f' height="{height - _TOP + 8}"/>'
+                f'<text class="crash" x="{left}" y="{_TOP - 28}" font-size="12">'
+                f"{label if left >= free_from else '✖'}</text>"
+            )
+            free_from = left + _LABEL_WIDTH
+        return shapes
+
+
+_HATCH = (
+    '<defs><pattern id="ws-hatch" width="7" height="7" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
+    '<line x1="0" y1="0" x2="0" y2="7" stroke="#c62828" stroke-width="2" stroke-opacity=".35"/></pattern></defs>'
+)
+
+
+def _sentence(title: str, rows: list[tuple[str, list[Step]]], deaths: Sequence[Death]) -> str:
+    steps = ", ".join(name for name, _ in rows)
+    crashes = {0: "no crash", 1: "one crash"}.get(len(deaths), f"{len(deaths)} crashes")
+    return f"Timeline. {title}. Steps: {steps}. {crashes.capitalize()} on the way."
