@@ -1,0 +1,120 @@
+"""Fixtures of all tests: real databases, served stores, and the proof that the tests leave no process behind."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+from sqlalchemy.engine import make_url
+
+from tests.support import Books, Serving, eventually, new_key, serving
+from widget_store.database import Database, at_url, open_database
+from widget_store.settings import Settings
+
+MARK = "STARTED_BY_TESTS"
+BACKENDS = ["postgresql", "sqlite"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_process_is_left_behind(public_folder: Path) -> Iterator[None]:
+    """Every process that the tests started is gone when they are done: also one whose parent died, also a database."""
+    mark = f"{os.getpid()}-{new_key()}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(MARK, mark)
+        yield
+
+    def left_behind() -> list[psutil.Process]:
+        return [process for process in psutil.process_iter() if _belongs(process, mark, public_folder)]
+
+    try:
+        eventually(lambda: not left_behind(), "the end of every process that the tests started")
+    except AssertionError:
+        pytest.fail(f"the tests left processes behind: {left_behind()}")
+
+
+def _belongs(process: psutil.Process, mark: str, folder: Path) -> bool:
+    """Whether a process was started by these tests: it inherited their mark, or works in their folder."""
+    if process.pid == os.getpid():
+        return False
+    try:
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return process.ppid() == os.getpid()
+        return process.environ().get(MARK) == mark or str(folder) in " ".join(process.cmdline())
+    except psutil.Error:
+        return False  # it has just ended, or it belongs to somebody else
+
+
+@pytest.fixture(scope="session")
+def public_folder() -> Iterator[Path]:
+    """A temporary folder that another system user may enter: as root, the embedded PostgreSQL runs as one.
+
+    Pytest's own temporary folders won't do. Each start of pytest makes their common parent private again.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="widget-store-tests-")).resolve()
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def data_dir(public_folder: Path) -> Path:
+    """A data folder of one's own for an embedded PostgreSQL. It does not exist yet."""
+    return public_folder / new_key()
+
+
+@pytest.fixture(scope="session")
+def postgresql(public_folder: Path) -> Iterator[Database]:
+    """The embedded PostgreSQL in which most tests have databases of their own."""
+    with open_database(Settings(data_dir=public_folder / "shared", database_url=None)) as database:
+        yield database
+
+
+@pytest.fixture(scope="session")
+def new_database(postgresql: Database, public_folder: Path) -> Callable[[str], Database]:
+    """Makes an empty database: on the shared PostgreSQL, or in an SQLite file."""
+
+    def make(backend: str) -> Database:
+        name = f"test_{new_key()}"
+        if backend == "sqlite":
+            return at_url(f"sqlite:///{public_folder / name}.sqlite")
+        shared = make_url(postgresql.url)
+        libpq_url = shared.set(drivername="postgresql").render_as_string(hide_password=False)
+        with psycopg.connect(libpq_url, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}".encode())
+        return at_url(shared.set(database=name).render_as_string(hide_password=False))
+
+    return make
+
+
+@pytest.fixture(scope="module", params=BACKENDS)
+def database(request: pytest.FixtureRequest, new_database: Callable[[str], Database]) -> Database:
+    """An empty database; a test that asks for it runs on each kind."""
+    return new_database(request.param)
+
+
+@pytest.fixture(scope="module")
+def served(database: Database, public_folder: Path) -> Iterator[Serving]:
+    """A store on that database; one for all tests of a module."""
+    with serving(public_folder, "--crash-endpoint", WIDGET_STORE_DATABASE_URL=database.url) as store:
+        yield store
+
+
+@pytest.fixture
+def books(database: Database) -> Books:
+    """The database behind the store, in SQL."""
+    return Books(database)
+
+
+@pytest.fixture
+def store(served: Serving, books: Books) -> Iterator[Serving]:
+    """The module's store, with some stock. After each test its books must balance."""
+    served.client.post("/restock").raise_for_status()
+    yield served
+    waiting = "SELECT workflow_uuid FROM {dbos}workflow_status WHERE name = 'checkout_workflow' AND status = 'PENDING'"
+    for (key,) in books.system(waiting):
+        served.pay(key, "failed")  # a customer who did not pay: no need to wait for the timeout
+    assert books.violations() == []

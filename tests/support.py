@@ -1,0 +1,244 @@
+"""What several test modules need: a served store, its customers, and the invariants in plain SQL."""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import psutil
+import sqlalchemy as sa
+
+from widget_store.database import Database
+from widget_store.schema import FULL_SHELF
+
+T = TypeVar("T")
+
+ROOT = Path(__file__).parents[1]
+PATIENCE_SECONDS = 60.0
+"""How long anything is waited for: much longer than it takes, so that only a broken store gets there."""
+FAST = {"WIDGET_STORE_DISPATCH_INTERVAL": "0.01"}
+NEVER_ANSWERS = "postgresql+psycopg://somebody:correct-horse@127.0.0.1:1/nowhere"
+"""A PostgreSQL URL with a password in it, where nothing listens."""
+
+
+def eventually(look: Callable[[], T], what: str) -> T:
+    """The first true value that `look` returns."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not (seen := look()):
+        assert time.monotonic() < deadline, f"not within {PATIENCE_SECONDS:.0f} s: {what}"
+        time.sleep(0.02)
+    return seen
+
+
+def new_key() -> str:
+    """A customer's idempotency key that no other test has."""
+    return uuid.uuid4().hex
+
+
+def environment(**settings: str) -> dict[str, str]:
+    """The environment for a process of the store: this one's, with only these settings."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("WIDGET_STORE_")}
+    return kept | settings
+
+
+def command(*arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
+    """Run `widget-store` to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "widget_store", *arguments],
+        cwd=ROOT,
+        env=environment(**settings),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
+
+
+@dataclass
+class Serving:
+    """A running `widget-store serve`, and the customer in front of it."""
+
+    process: "subprocess.Popen[bytes]"
+    output: Path
+    _client: httpx.Client | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        ready = re.search(r"^ready (http://\S+)$", self.output.read_text(), re.MULTILINE)
+        assert ready, f"not ready yet: {self.output.read_text()}"
+        return ready[1]
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    @property
+    def client(self) -> httpx.Client:
+        if self._client is None:
+            self._client = httpx.Client(base_url=self.url, timeout=PATIENCE_SECONDS)
+        return self._client
+
+    def is_ready(self) -> bool:
+        assert self.process.poll() is None, f"the store ended: {self.output.read_text()}"
+        return "ready http" in self.output.read_text()
+
+    def buy(self, key: str) -> httpx.Response:
+        return self.client.post(f"/checkout/{key}")
+
+    def pay(self, key: str, status: str = "paid", **headers: str) -> httpx.Response:
+        return self.client.post(f"/payment_webhook/{key}/{status}", headers=headers)
+
+    def sell(self, key: str, status: str = "paid") -> int:
+        """Buy and pay, without anything in between; the order's id."""
+        assert self.buy(key).text == key
+        answer = self.pay(key, status)
+        assert answer.status_code == 200, answer.text
+        return int(answer.text)
+
+    def order_status(self, order_id: int) -> int:
+        return int(self.client.get(f"/order/{order_id}").json()["order_status"])
+
+    def inventory(self) -> int:
+        return int(self.client.get("/product").json()["inventory"])
+
+    def persistently(self, call: Callable[[], httpx.Response]) -> httpx.Response:
+        """Repeat a call until somebody answers, as a customer does whose store has just been killed."""
+
+        def answer() -> httpx.Response | None:
+            with contextlib.suppress(httpx.TransportError):
+                return call()
+            return None
+
+        found = eventually(lambda: (answer(),), "an answer")[0]
+        return found or eventually(answer, "an answer from the store that was killed")
+
+    def workers(self) -> list[psutil.Process]:
+        """The processes that serve: those that listen on the store's port."""
+        found = []
+        for process in psutil.Process(self.process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if any(each.laddr.port == self.port for each in process.net_connections("tcp")):
+                    found.append(process)
+        return found
+
+    def worker(self) -> psutil.Process:
+        """The one process that serves, once there is one."""
+        return eventually(self.workers, "a worker that listens")[0]
+
+    def kill_worker(self) -> None:
+        """SIGKILL to the process that serves; returns when it is gone."""
+        worker = self.worker()
+        worker.kill()
+        eventually(lambda: not worker.is_running(), "the end of a worker that was killed")
+
+    def family(self) -> list[psutil.Process]:
+        """The supervisor and all that it started."""
+        supervisor = psutil.Process(self.process.pid)
+        return [supervisor, *supervisor.children(recursive=True)]
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """End it; the exit status."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+        self.process.send_signal(how)
+        return self.process.wait(PATIENCE_SECONDS)
+
+
+@contextlib.contextmanager
+def starting(folder: Path, *arguments: str, **settings: str) -> Iterator[Serving]:
+    """`widget-store serve` on a free port, not ready yet; it is ended with the block, whatever happened in it."""
+    output = folder / f"serve-{new_key()}.log"
+    with output.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "widget_store", "serve", "--port", "0", *arguments],
+            cwd=ROOT,
+            env=environment(**FAST | settings),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    store = Serving(process, output)
+    try:
+        yield store
+    finally:
+        if store.process.poll() is None:
+            store.stop()
+        if store._client is not None:
+            store._client.close()
+
+
+@contextlib.contextmanager
+def serving(folder: Path, *arguments: str, **settings: str) -> Iterator[Serving]:
+    """`widget-store serve` on a free port, ready."""
+    with starting(folder, *arguments, **settings) as store:
+        eventually(store.is_ready, "a store that is ready")
+        yield store
+
+
+@dataclass(frozen=True)
+class Books:
+    """What the database says, read without the store's help."""
+
+    database: Database
+
+    def store(self, sql: str, **values: Any) -> list[Any]:
+        """The rows of a statement on the store's own tables."""
+        return _run(self.database.url, sql, values)
+
+    def system(self, sql: str, **values: Any) -> list[Any]:
+        """The rows of a statement on DBOS's tables; their schema is written `{dbos}`."""
+        return _run(self.database.system_url, sql.format(dbos="" if self.database.is_sqlite else "dbos."), values)
+
+    def set_inventory(self, widgets: int) -> None:
+        """Take widgets off the shelf, or put some there, as if the store had opened with so many."""
+        self.store(
+            "UPDATE products SET stock_added = stock_added - inventory + :widgets, inventory = :widgets RETURNING inventory",
+            widgets=widgets,
+        )
+
+    def at_rest(self) -> bool:
+        """Whether no workflow is running."""
+        running = "SELECT count(*) FROM {dbos}workflow_status WHERE status IN ('PENDING', 'ENQUEUED', 'DELAYED')"
+        return bool(self.system(running)[0][0] == 0)
+
+    def violations(self) -> list[str]:
+        """Each invariant that does not hold, once no workflow is running any more."""
+        eventually(self.at_rest, "the end of all workflows")
+        ((stock_added, inventory),) = self.store("SELECT stock_added, inventory FROM products")
+        statuses = dict(self.store("SELECT order_status, count(*) FROM orders GROUP BY order_status"))
+        held = sum(statuses.get(status, 0) for status in (PENDING, PAID, DISPATCHED))
+        ((checkouts,),) = self.system(
+            "SELECT count(*) FROM {dbos}workflow_status WHERE name = 'checkout_workflow'"
+        )
+        rules = {
+            f"{stock_added} added less {inventory} on the shelf is not the {held} that orders hold": (
+                stock_added - inventory == held
+            ),
+            f"{inventory} widgets are more than a full shelf": inventory <= FULL_SHELF,
+            f"{statuses.get(PENDING, 0)} orders were left pending": PENDING not in statuses,
+            f"{sum(statuses.values())} orders for {checkouts} keys": sum(statuses.values()) == checkouts,
+            f"{statuses.get(PAID, 0)} paid orders were never dispatched": PAID not in statuses,
+        }
+        return [violation for violation, holds in rules.items() if not holds]
+
+
+CANCELLED, PENDING, DISPATCHED, PAID = -1, 0, 1, 2
+
+
+def _run(url: str, sql: str, values: dict[str, Any]) -> list[Any]:
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        rows: Sequence[Any] = connection.execute(sa.text(sql), values).all()
+    return [tuple(row) for row in rows]
