@@ -183,7 +183,9 @@ def _start_server(folder: Path) -> Database:
     pgserver = _import_pgserver()
     _forget_dead_server(folder)
     try:
-        server = pgserver.get_server(folder, cleanup_mode=None)
+        # In two calls: for a folder that this process has used before, the first one only hands out its old handle.
+        server = pgserver.get_server(folder, cleanup_mode=None, start=False)
+        server.start()
     except (OSError, RuntimeError, AssertionError, subprocess.SubprocessError) as failure:
         raise DatabaseUnavailable(
             f"The embedded PostgreSQL in {folder} did not start: {failure}\n"

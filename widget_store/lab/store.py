@@ -88,8 +88,10 @@ class Store:
     def fresh(cls, app: str | Path | None = None, **settings: float) -> "Store":
         """A started store with a full shelf, no orders and no workflows: the first order will be number 1."""
         cls._stop_the_one_before()
+        store = cls(app, **settings)
+        store._open_database()  # before the reset, so that the database is started once
         reset_store(read_settings())
-        return cls(app, **settings).start()
+        return store.start()
 
     # --- the process
 
@@ -103,8 +105,7 @@ class Store:
         if self.is_running():
             return self
         self._stop_the_one_before()
-        if self._database is None:
-            self._database = self._resources.enter_context(open_database(read_settings()))
+        self._open_database()
         self._process, self.url = _start_process(self._app, self._environment)
         Store._of_this_kernel = self
         atexit.register(self.close)
@@ -244,6 +245,10 @@ class Store:
         return self._state
 
     # ---
+
+    def _open_database(self) -> None:
+        if self._database is None:
+            self._database = self._resources.enter_context(open_database(read_settings()))
 
     @classmethod
     def _stop_the_one_before(cls) -> None:
