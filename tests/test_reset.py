@@ -1,0 +1,88 @@
+"""`widget-store reset`: back to the first day, and never under a running store."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support import Books, command, new_key, serving
+from widget_store import executors
+from widget_store.database import Database, open_database
+from widget_store.errors import StoreRunning
+from widget_store.reset import reset_store
+from widget_store.schema import FULL_SHELF
+from widget_store.settings import Settings
+
+SHELF = "SELECT inventory, stock_added FROM products"
+
+
+@pytest.fixture
+def settings(database: Database) -> Settings:
+    return Settings(database_url=database.url)
+
+
+def test_a_database_that_was_never_used_gets_a_full_shelf(settings: Settings, books: Books) -> None:
+    reset_store(settings)
+    assert books.store(SHELF) == [(FULL_SHELF, FULL_SHELF)]
+    assert books.store("SELECT count(*) FROM orders") == [(0,)]
+
+
+@pytest.mark.slow(reason="a real store sells a widget before the reset, and another one after it")
+def test_a_used_store_is_as_new_and_can_be_used_again(
+    settings: Settings, database: Database, books: Books, public_folder: Path
+) -> None:
+    with serving(public_folder, WIDGET_STORE_DATABASE_URL=database.url) as store:
+        store.sell(new_key())
+        assert store.buy(new_key()).status_code == 200  # it waits for its payment when the store stops
+        store.client.post("/restock").raise_for_status()
+
+    reset_store(settings)
+
+    assert books.store(SHELF) == [(FULL_SHELF, FULL_SHELF)]
+    datasource_outputs = "datasource_outputs" if database.is_sqlite else "dbos.datasource_outputs"
+    for count in (
+        books.store("SELECT count(*) FROM orders"),
+        books.store(f"SELECT count(*) FROM {datasource_outputs}"),  # noqa: S608 - one of the two names above
+        books.system("SELECT count(*) FROM {dbos}workflow_status"),
+        books.system("SELECT count(*) FROM {dbos}operation_outputs"),
+        books.system("SELECT count(*) FROM {dbos}workflow_events"),
+    ):
+        assert count == [(0,)]
+
+    with serving(public_folder, WIDGET_STORE_DATABASE_URL=database.url) as store:
+        assert store.sell(new_key()) == 1
+        assert books.violations() == []
+
+
+def test_while_a_store_runs_nothing_is_reset(
+    new_database: Callable[[str], Database], database: Database
+) -> None:
+    fresh = new_database("sqlite" if database.is_sqlite else "postgresql")
+    settings, books = Settings(database_url=fresh.url), Books(fresh)
+    reset_store(settings)
+    books.set_inventory(7)
+    held = executors.claim(fresh, 1)  # what a running store holds
+    try:
+        if fresh.is_sqlite:  # a file lock keeps out other processes, and this one holds it
+            refused = command("reset", WIDGET_STORE_DATABASE_URL=fresh.url)
+            assert refused.returncode == 1
+            assert "Stop it first" in refused.stderr
+        else:
+            with pytest.raises(StoreRunning, match="Stop it first"):
+                reset_store(settings)
+        assert books.store("SELECT inventory FROM products") == [(7,)]
+    finally:
+        held.release()
+
+
+def test_a_reset_leaves_a_database_running_that_this_process_has_open(data_dir: Path) -> None:
+    settings = Settings(data_dir=data_dir, database_url=None)
+    with open_database(settings) as database:
+        reset_store(settings)
+        database.check()
+
+
+def test_the_command_says_in_one_sentence_what_it_did(database: Database) -> None:
+    done = command("reset", WIDGET_STORE_DATABASE_URL=database.url)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "The shelf is full; there are no orders and no workflows.\n"

@@ -1,0 +1,71 @@
+"""Back to the first day: a full shelf, no orders, no workflows."""
+
+import sqlalchemy as sa
+
+from widget_store.database import Database, open_database
+from widget_store.errors import StoreRunning
+from widget_store.executors import any_store_runs
+from widget_store.schema import FULL_SHELF, create_tables, orders, products
+from widget_store.settings import Settings
+
+_KEPT = {"dbos_migrations", "dbos_datasource_migrations"}  # which version DBOS's tables have: they stay, so it stays
+
+
+def reset_store(settings: Settings) -> None:
+    """Fill the shelf, and forget every order and workflow; the next order is number 1. Works on a new database too.
+
+    On PostgreSQL all of it is one transaction. On SQLite it is one for each file, the workflows first: what is left when this
+    dies in between is a store that was never used, with orders that nothing works on; another reset clears them.
+
+    Raises:
+        StoreRunning: When a store uses the database; nothing is changed then.
+        DatabaseUnavailable: When the database can't be started or does not answer.
+    """
+    with open_database(settings) as database:
+        if any_store_runs(database):
+            raise StoreRunning(
+                f"A store is running on the database {database.name}. Stop it first (Ctrl-C where `widget-store serve` runs, "
+                "or the Stop button of its notebook), then reset again."
+            )
+        if database.is_sqlite:
+            _reset_sqlite(database)
+        else:
+            _reset_postgres(database)
+
+
+def _reset_postgres(database: Database) -> None:
+    engine = database.engine(poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        _forget_workflows(connection, schema="dbos")
+        _refill(connection)
+        # Unlike TRUNCATE ... RESTART IDENTITY, a delete and this wait for no reader: a notebook may have left one open.
+        connection.execute(sa.text("SELECT setval(pg_get_serial_sequence('orders', 'order_id'), 1, false)"))
+
+
+def _reset_sqlite(database: Database) -> None:
+    system = sa.create_engine(database.system_url, poolclass=sa.NullPool)
+    with system.begin() as connection:
+        _forget_workflows(connection, schema=None)
+    store = database.engine(poolclass=sa.NullPool)
+    with store.begin() as connection:
+        _refill(connection)
+        if sa.inspect(connection).has_table("datasource_outputs"):
+            connection.execute(sa.text("DELETE FROM datasource_outputs"))
+        connection.execute(sa.text("DELETE FROM sqlite_sequence WHERE name = 'orders'"))
+
+
+def _refill(connection: sa.Connection) -> None:
+    create_tables(connection)
+    connection.execute(orders.delete())
+    connection.execute(products.update().values(inventory=FULL_SHELF, stock_added=FULL_SHELF))
+
+
+def _forget_workflows(connection: sa.Connection, schema: str | None) -> None:
+    """Empty DBOS's tables.
+
+    `DBOS.reset_system_database(truncate=True)` deletes the same rows. But on PostgreSQL it first ends every other session of
+    the database, a notebook's included, and when it fails it only logs a warning.
+    """
+    for name in sa.inspect(connection).get_table_names(schema=schema):
+        if name not in _KEPT:
+            connection.execute(sa.delete(sa.table(name, schema=schema)))
