@@ -1,5 +1,6 @@
 """The HTTP interface, over HTTP, on a served store: once on PostgreSQL, once on SQLite."""
 
+import contextlib
 import hashlib
 import hmac
 from collections.abc import Callable, Iterator
@@ -69,19 +70,17 @@ def serving_app(
     new_database: Callable[[str], Database], public_folder: Path, tmp_path: Path
 ) -> Iterator[Callable[[str], Serving]]:
     """Serves a learner's file, given as text."""
-    running = []
+    with contextlib.ExitStack() as running:
 
-    def serve(source: str) -> Serving:
-        app = tmp_path / "learner.py"
-        app.write_text(source)
-        running.append(
-            serving(public_folder, "--app", str(app), WIDGET_STORE_DATABASE_URL=new_database("sqlite").url)
-        )
-        return running[-1].__enter__()
+        def serve(source: str) -> Serving:
+            app = tmp_path / "learner.py"
+            app.write_text(source)
+            url = new_database("sqlite").url
+            return running.enter_context(
+                serving(public_folder, "--app", str(app), WIDGET_STORE_DATABASE_URL=url)
+            )
 
-    yield serve
-    for store in running:
-        store.__exit__(None, None, None)
+        yield serve
 
 
 def signature(message: str) -> str:
