@@ -203,7 +203,7 @@ def _requeue_own_workflows(system: sa.Engine, executor_id: str) -> bool:
 
 def _slow_down_recovery_queue() -> None:
     """Once everything is taken up, stop looking at the queue fifty times a second."""
-    while DBOS.list_queued_workflows(queue_name=RECOVERY_QUEUE, load_input=False):
+    while DBOS.list_workflows(queue_name=RECOVERY_QUEUE, status="ENQUEUED", limit=1, load_input=False):
         time.sleep(0.1)
     queue = DBOS.retrieve_queue(RECOVERY_QUEUE)
     if queue is not None:
