@@ -160,6 +160,8 @@ class Store:
         """Stop the store and let go of the database. The store can be started again."""
         atexit.unregister(self.close)
         self.stop()
+        self._http.close()
+        self._http = httpx.Client(timeout=_ANSWER_WITHIN_SECONDS)  # opens no connection before it is used
         if self._state is not None:
             self._state.close()
         self._state = self._database = None

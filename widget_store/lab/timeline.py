@@ -7,13 +7,15 @@ from html import escape
 
 from widget_store.lab.state import State, Step
 from widget_store.lab.store import Death
+from widget_store.schema import DISPATCH_STEPS
 from widget_store.workflows import dispatch_order_workflow
 
 _WIDTH, _LABELS, _ROW, _TOP = 900, 190, 20, 64
 _LABEL_WIDTH = 135
 _SECONDS_SHOWN_AT_LEAST = 3.0
 _STYLE = """
-.ws-timeline { max-width: 900px; width: 100%; color: var(--jp-ui-font-color1, #212121); font: 13px system-ui, sans-serif; }
+.ws-scroll { overflow-x: auto; }
+.ws-timeline { min-width: 680px; max-width: 900px; width: 100%; color: var(--jp-ui-font-color1, #212121); font: 13px system-ui, sans-serif; }
 .ws-timeline text { fill: currentColor; }
 .ws-timeline .axis { stroke: currentColor; stroke-opacity: .25; }
 .ws-timeline .step { fill: #1668a8; }
@@ -82,7 +84,7 @@ def draw(story: OrderStory, deaths: Sequence[Death], now: float | None = None) -
     picture = _Picture(start, end, [death.back_at for death in during if death.back_at is not None])
     rows = [(step.name, [step]) for step in story.checkout]
     if story.dispatch:
-        rows.append((f"dispatch, {len(story.dispatch)} of 10 s", story.dispatch))
+        rows.append((f"dispatch, {len(story.dispatch)} of {DISPATCH_STEPS}", story.dispatch))
     return picture.render(story.title, rows, during)
 
 
@@ -104,9 +106,9 @@ class _Picture:
         ]
         sentence = _sentence(title, rows, deaths)
         return (
-            f'<svg class="ws-timeline" viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{escape(sentence)}">'
+            f'<div class="ws-scroll"><svg class="ws-timeline" viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{escape(sentence)}">'
             f"<style>{_STYLE}</style>{_HATCH}"
-            f'<text x="0" y="15" font-weight="600" font-size="15">{escape(title)}</text>{"".join(body)}</svg>'
+            f'<text x="0" y="15" font-weight="600" font-size="15">{escape(title)}</text>{"".join(body)}</svg></div>'
         )
 
     def _x(self, moment: float) -> float:
