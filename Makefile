@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 LAB := .venv/lab.installed
 TEST := .venv/test.installed
 
-.PHONY: help setup lab test check notebooks crash-test bench clean lock
+.PHONY: help setup lab test check notebooks bench clean lock
 
 help: ## Say what each target does; this is also what plain `make` does.
 	@awk -F ': .*## ' '/^[a-z-]+: .*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -37,9 +37,6 @@ check: $(TEST) ## Lint, check formatting and types, and check which module may i
 
 notebooks: $(TEST) ## Execute the notebooks again and store their outputs.
 	@$(BIN)/python tests/tools/store_notebooks.py $(NOTEBOOKS)
-
-crash-test: $(LAB) ## Kill the checkout at every crash point, recover it, and check what is left.
-	@$(BIN)/widget-store crash-test
 
 bench: $(LAB) ## Measure how fast the store is, and how far from the database's own speed.
 	@$(BIN)/widget-store bench

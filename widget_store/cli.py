@@ -1,15 +1,26 @@
 """The `widget-store` command: each subcommand is one function, named once in the table at the foot."""
 
 import argparse
+import os
+import subprocess
 import sys
+from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
-from widget_store.errors import WidgetStoreError
+from widget_store.errors import LabUnavailable, WidgetStoreError
+
+_HERE = Path(__file__).resolve().parent
+FIRST_NOTEBOOK = Path("notebooks/00_start_here.ipynb")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return its exit status. A user's mistake is explained in words, without a traceback."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options, more = parser.parse_known_args(arguments)
+    if more and "more" not in options:
+        parser.error(f"unrecognized arguments: {' '.join(more)}")
+    options.more = more
     try:
         return int(options.run(options) or 0)
     except WidgetStoreError as error:
@@ -21,6 +32,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def serve(options: argparse.Namespace) -> None:
     """The store, supervised: a process that dies is back at once."""
+    from widget_store.processes import warm_processes
+
+    warm_processes()  # they import at the same time as this one does, from here on
     from widget_store import supervisor
     from widget_store.settings import read_settings
 
@@ -38,6 +52,40 @@ def serve(options: argparse.Namespace) -> None:
     supervisor.run(plan, announce=lambda url: print(f"ready {url}", flush=True))
 
 
+def lab(options: argparse.Namespace) -> int:
+    """JupyterLab on the first notebook; its root is the checkout, so links from a notebook to the source work."""
+    checkout = _HERE.parent
+    if not (checkout / FIRST_NOTEBOOK).is_file():
+        raise LabUnavailable(
+            f"There is no {FIRST_NOTEBOOK} in {checkout}.\n"
+            "The notebooks are in the project's repository, not in the package: clone it, and run `make lab` there."
+        )
+    if find_spec("jupyterlab") is None:
+        raise LabUnavailable(f"JupyterLab is not installed in {sys.prefix}.\nRun `make lab`: it installs it.")
+    as_root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    return _run_python(
+        "-m",
+        "jupyterlab",
+        f"--ServerApp.root_dir={checkout}",
+        f"--LabApp.default_url=/lab/tree/{FIRST_NOTEBOOK.as_posix()}",
+        f"--LabApp.app_settings_dir={_HERE / 'jupyterlab'}",  # no question about news, which covers the lesson
+        *as_root,
+        *options.more,
+    )
+
+
+def doctor(_options: argparse.Namespace) -> int:
+    """What the kit needs of this machine, each failure with its mend."""
+    from widget_store.doctor import examine
+
+    return 0 if examine() else 1
+
+
+def bench(options: argparse.Namespace) -> int:
+    """The benchmarks, in a process of their own."""
+    return _run_python("-m", "widget_store.lab.bench", *(["--json"] if options.json else []))
+
+
 def reset(_options: argparse.Namespace) -> None:
     """Back to a full shelf and no orders or workflows."""
     from widget_store.reset import reset_store
@@ -53,27 +101,78 @@ def stop_database(_options: argparse.Namespace) -> int:
     from widget_store.settings import read_settings
 
     stopped = stop_embedded_postgres(read_settings().data_dir)
-    print("The embedded PostgreSQL is stopped." if stopped else "A store or a notebook still uses the database.")
+    print(
+        "The embedded PostgreSQL is stopped." if stopped else "A store or a notebook still uses the database."
+    )
     return 0 if stopped else 1
 
 
+def _run_python(*arguments: str) -> int:
+    """Run something else with this Python, and return its exit status."""
+    command = [sys.executable, *arguments]
+    if sys.platform != "win32":
+        os.execv(sys.executable, command)  # noqa: S606 - in place of this process: one to stop, not two
+    return subprocess.call(command)
+
+
+def _version() -> str:
+    try:
+        return metadata.version("widget-store")
+    except metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="widget-store", description="A fault-tolerant widget store, to crash and to learn from.")
+    parser = argparse.ArgumentParser(
+        prog="widget-store", description="A fault-tolerant widget store, to crash and to learn from."
+    )
+    parser.add_argument("--version", action="version", version=f"widget-store {_version()}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     command = commands.add_parser("serve", help="run the store; a crashed process is restarted at once")
-    command.add_argument("--app", type=Path, metavar="FILE", help="a Python file with a checkout_workflow(key) to serve instead")
+    command.add_argument(
+        "--app",
+        type=Path,
+        metavar="FILE",
+        help="a Python file with a checkout_workflow(key) to serve instead",
+    )
     command.add_argument("--host", default="127.0.0.1", help="the address to listen on (%(default)s)")
-    command.add_argument("--port", type=_port, default=8000, help="the port (%(default)s); 0 takes a free one")
-    command.add_argument("--workers", type=_positive, default=1, metavar="N", help="serving processes (%(default)s)")
+    command.add_argument(
+        "--port", type=_port, default=8000, help="the port (%(default)s); 0 takes a free one"
+    )
+    command.add_argument(
+        "--workers", type=_positive, default=1, metavar="N", help="serving processes (%(default)s)"
+    )
     command.add_argument("--no-restart", action="store_true", help="end when the serving process dies")
-    command.add_argument("--crash-endpoint", action="store_true", help="let POST /crash_application kill the process")
-    command.add_argument("--any-host", action="store_true", help="answer under any host name: only behind a proxy that signs users in")
+    command.add_argument(
+        "--crash-endpoint", action="store_true", help="let POST /crash_application kill the process"
+    )
+    command.add_argument(
+        "--any-host",
+        action="store_true",
+        help="answer under any host name: only behind a proxy that signs users in",
+    )
     command.add_argument("--stop-with-stdin", action="store_true", help="end when standard input is closed")
     command.set_defaults(run=serve)
 
+    command = commands.add_parser(
+        "lab",
+        help="open JupyterLab on the first notebook",
+        epilog="Every other argument goes to JupyterLab, as in: widget-store lab --no-browser --port 8890",
+    )
+    command.set_defaults(run=lab, more=[])
+
+    command = commands.add_parser("doctor", help="check this machine; each failure prints its mend")
+    command.set_defaults(run=doctor)
+
     command = commands.add_parser("reset", help="back to a full shelf, no orders and no workflows")
     command.set_defaults(run=reset)
+
+    command = commands.add_parser(
+        "bench", help="measure how fast the store is, and how far from the database's own speed"
+    )
+    command.add_argument("--json", action="store_true", help="print JSON")
+    command.set_defaults(run=bench)
 
     command = commands.add_parser("stop-database", help="stop the embedded PostgreSQL, if nothing uses it")
     command.set_defaults(run=stop_database)

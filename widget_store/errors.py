@@ -27,3 +27,7 @@ class AppFileError(WidgetStoreError):
 
 class StoreDidNotStart(WidgetStoreError):
     """A store process ended, or stayed silent, before it was ready."""
+
+
+class LabUnavailable(WidgetStoreError):
+    """JupyterLab can't be opened on the notebooks: they are not here, or it is not installed."""

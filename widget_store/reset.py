@@ -8,14 +8,17 @@ from widget_store.executors import any_store_runs
 from widget_store.schema import FULL_SHELF, create_tables, orders, products
 from widget_store.settings import Settings
 
-_KEPT = {"dbos_migrations", "dbos_datasource_migrations"}  # which version DBOS's tables have: they stay, so it stays
+_KEPT = {
+    "dbos_migrations",
+    "dbos_datasource_migrations",
+}  # which version DBOS's tables have: they stay, so it stays
 
 
 def reset_store(settings: Settings) -> None:
     """Fill the shelf, and forget every order and workflow; the next order is number 1. Works on a new database too.
 
-    On PostgreSQL all of it is one transaction. On SQLite it is one for each file, the workflows first: what is left when this
-    dies in between is a store that was never used, with orders that nothing works on; another reset clears them.
+    On PostgreSQL all of it is one transaction. On SQLite it is one for each file, the workflows first: what is
+    left when this dies in between are orders that nothing works on, and another reset clears them.
 
     Raises:
         StoreRunning: When a store uses the database; nothing is changed then.
@@ -24,8 +27,8 @@ def reset_store(settings: Settings) -> None:
     with open_database(settings) as database:
         if any_store_runs(database):
             raise StoreRunning(
-                f"A store is running on the database {database.name}. Stop it first (Ctrl-C where `widget-store serve` runs, "
-                "or the Stop button of its notebook), then reset again."
+                f"A store is running on the database {database.name}.\n"
+                "Stop it first (Ctrl-C where `widget-store serve` runs, or restart its notebook's kernel), then reset."
             )
         if database.is_sqlite:
             _reset_sqlite(database)
@@ -38,7 +41,7 @@ def _reset_postgres(database: Database) -> None:
     with engine.begin() as connection:
         _forget_workflows(connection, schema="dbos")
         _refill(connection)
-        # Unlike TRUNCATE ... RESTART IDENTITY, a delete and this wait for no reader: a notebook may have left one open.
+        # A delete and this wait for no reader, as TRUNCATE ... RESTART IDENTITY would: a notebook may be one.
         connection.execute(sa.text("SELECT setval(pg_get_serial_sequence('orders', 'order_id'), 1, false)"))
 
 
@@ -63,8 +66,8 @@ def _refill(connection: sa.Connection) -> None:
 def _forget_workflows(connection: sa.Connection, schema: str | None) -> None:
     """Empty DBOS's tables.
 
-    `DBOS.reset_system_database(truncate=True)` deletes the same rows. But on PostgreSQL it first ends every other session of
-    the database, a notebook's included, and when it fails it only logs a warning.
+    `DBOS.reset_system_database(truncate=True)` deletes the same rows. But on PostgreSQL it first ends every other
+    session of the database, a notebook's included, and when it fails it only logs a warning.
     """
     for name in sa.inspect(connection).get_table_names(schema=schema):
         if name not in _KEPT:
