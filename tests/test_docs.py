@@ -1,0 +1,46 @@
+"""What the documents say of settings, commands and files is so."""
+
+import argparse
+import re
+from pathlib import Path
+
+import pytest
+
+from widget_store.cli import _parser
+from widget_store.settings import PREFIX, Settings
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"]
+
+
+def rows(heading: str) -> list[list[str]]:
+    """The cells of the table under a heading of the README, its head left out."""
+    section = (ROOT / "README.md").read_text().split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    lines = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| ")]
+    return lines[1:]
+
+
+def test_the_readme_has_every_setting_with_its_default() -> None:
+    told = {cells[0].strip("`"): cells[1] for cells in rows("Settings")}
+    assert list(told) == [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
+    for name, field in Settings.model_fields.items():
+        if isinstance(field.default, float):
+            assert float(told[f"{PREFIX}{name.upper()}"]) == field.default
+
+
+def test_the_readme_has_every_command() -> None:
+    (commands,) = (a for a in _parser()._actions if isinstance(a, argparse._SubParsersAction))  # noqa: SLF001
+    assert [cells[0].strip("`") for cells in rows("Commands")] == list(commands.choices)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_link_to_a_file_leads_somewhere(document: str) -> None:
+    targets = re.findall(r"\]\(([^)#\s]+)", (ROOT / document).read_text())
+    assert [target for target in targets if "://" not in target and not (ROOT / target).exists()] == []
+
+
+def test_contributing_names_only_files_that_exist() -> None:
+    named = re.findall(
+        r"`((?:widget_store|tests|notebooks)/[\w/.]+)`", (ROOT / "CONTRIBUTING.md").read_text()
+    )
+    assert [name for name in named if "NN_" not in name and not (ROOT / name).exists()] == []

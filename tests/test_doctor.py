@@ -1,0 +1,86 @@
+"""`widget-store doctor`: it finds what is wrong, and says how to mend it."""
+
+import re
+import socket
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from tests.support import NEVER_ANSWERS, command
+from widget_store import doctor
+from widget_store.database import Database
+
+
+@pytest.mark.parametrize(
+    ("version", "bounds", "obeys"),
+    [
+        ("3.4.0", "<4,>=3.4", True),
+        ("3.10.2", "<4,>=3.4", True),
+        ("3.3.9", "<4,>=3.4", False),
+        ("4.0", "<4,>=3.4", False),
+        ("3.14.0rc1", ">=3.11", True),
+    ],
+)
+def test_bounds_are_compared_by_number(version: str, bounds: str, obeys: bool) -> None:
+    assert doctor.within(version, bounds) is obeys
+
+
+def test_every_check_ends_in_one_line_and_any_failure_in_status_1(database: Database, data_dir: Path) -> None:
+    seen = command("doctor", WIDGET_STORE_DATABASE_URL=database.url, WIDGET_STORE_DATA_DIR=str(data_dir))
+    names = re.findall(r"^(?:ok  |warn|FAIL)  ([\w ]+): ", seen.stdout, re.MULTILINE)
+    assert names == list(doctor.CHECKS), seen.stderr
+    assert seen.returncode == ("\nFAIL" in f"\n{seen.stdout}")
+
+
+def test_a_database_that_does_not_answer_is_a_failure_with_its_mend_and_no_password(data_dir: Path) -> None:
+    seen = command("doctor", WIDGET_STORE_DATABASE_URL=NEVER_ANSWERS, WIDGET_STORE_DATA_DIR=str(data_dir))
+    assert seen.returncode == 1
+    assert re.search(r"^FAIL  database: .*does not answer", seen.stdout, re.MULTILINE)
+    assert "WIDGET_STORE_DATABASE_URL" in seen.stdout
+    assert "correct-horse" not in seen.stdout + seen.stderr
+
+
+def says(check: Callable[[], str], finding: type[doctor.Finding]) -> str:
+    """What a check finds wrong and its mend."""
+    with pytest.raises(finding) as caught:
+        check()
+    return f"{caught.value.found} {caught.value.mend}"
+
+
+def test_a_version_out_of_bounds_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_installed_metadata", lambda: {})
+    monkeypatch.setattr(
+        metadata, "requires", lambda _name: ["dbos<3.4,>=3", "psycopg[binary]<4,>=3.3", "no-such-thing>=1"]
+    )
+    found = says(doctor.packages, doctor.Failure)
+    assert "dbos is 3." in found
+    assert "no-such-thing is not installed" in found
+    assert "psycopg" not in found
+    assert "make setup" in found
+
+
+def test_an_extra_that_is_not_installed_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_installed_metadata", lambda: {})
+    monkeypatch.setattr(metadata, "requires", lambda _name: ['no-such-thing<2,>=1; extra == "embedded"'])
+    assert doctor.packages()
+
+
+def test_a_taken_port_is_only_a_caution() -> None:
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            other.bind(("127.0.0.1", 8000))
+            other.listen()
+        except OSError:
+            pass  # somebody else has it: as good
+        assert "--port" in says(doctor.port, doctor.Caution)
+
+
+def test_a_folder_that_is_a_file_can_not_be_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("WIDGET_STORE_DATA_DIR", str(tmp_path / "file"))
+    assert "WIDGET_STORE_DATA_DIR" in says(doctor.data_folder, doctor.Failure)
