@@ -22,6 +22,7 @@ import psycopg
 from widget_store import executors
 from widget_store.database import Database, open_database
 from widget_store.errors import PortTaken, StoreDidNotStart, WidgetStoreError
+from widget_store.processes import warm_processes
 from widget_store.settings import Settings
 
 _DEATHS_AT_START = 5
@@ -50,7 +51,7 @@ def run(plan: Plan, announce: Callable[[str], None]) -> None:
     Raises:
         WidgetStoreError: When the store can't be started, or can't be kept alive.
     """
-    processes = _warm_processes()  # imports, in another process, while this one starts the database
+    processes = warm_processes()  # they import while this one starts the database
     with _stop_signals(plan.stop_with_stdin) as stop, open_database(plan.settings) as database:
         plan = replace(plan, port=free_port(plan.host, plan.port))
         Supervisor(plan, database, processes, stop).run(announce)
@@ -205,29 +206,6 @@ def _stop_all(workers: list[_WorkerProcess]) -> None:
         worker.join(deadline)
         worker.kill()
         worker.join(time.monotonic() + _STOP_WITHIN_SECONDS)
-
-
-def _warm_processes() -> BaseContext:
-    """Where workers come from: a process that has imported everything and forks, or a fresh interpreter where none can."""
-    if "forkserver" not in mp.get_all_start_methods():
-        return mp.get_context("spawn")
-    from multiprocessing import forkserver
-
-    context = mp.get_context("forkserver")
-    context.set_forkserver_preload(["widget_store.server"])
-    # The terminal sends Ctrl-C to every process of the group: only the supervisor shall act on it.
-    with _ignored(signal.SIGINT):
-        forkserver.ensure_running()
-    return context
-
-
-@contextlib.contextmanager
-def _ignored(which: signal.Signals) -> Iterator[None]:
-    before = signal.signal(which, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(which, before)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,33 @@
+"""Where worker processes come from. This module imports nothing slow: it is there before anything slow is."""
+
+import contextlib
+import multiprocessing as mp
+import signal
+from collections.abc import Iterator
+from multiprocessing.context import BaseContext
+
+
+def warm_processes() -> BaseContext:
+    """A process that has imported everything, and forks workers; where there is no fork, fresh interpreters.
+
+    It imports while its caller goes on, so ask early. Asked again, it is the same process.
+    """
+    if "forkserver" not in mp.get_all_start_methods():
+        return mp.get_context("spawn")
+    from multiprocessing import forkserver  # noqa: PLC0415 - Windows has none
+
+    context = mp.get_context("forkserver")
+    context.set_forkserver_preload(["widget_store.server"])
+    # The terminal sends Ctrl-C to every process of the group: only the supervisor shall act on it.
+    with _ignored(signal.SIGINT):
+        forkserver.ensure_running()
+    return context
+
+
+@contextlib.contextmanager
+def _ignored(which: signal.Signals) -> Iterator[None]:
+    before = signal.signal(which, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(which, before)
