@@ -178,12 +178,13 @@ class _Answers:
             if value is not None or left <= 0:
                 return value
             workflow = await DBOS.get_workflow_status_async(workflow_id)
+            if workflow is not None and workflow.status not in {"PENDING", "ENQUEUED", "DELAYED", "SUCCESS"}:
+                raise CheckoutFailed(workflow.error or workflow.status)
+            # The order id is the last thing a checkout publishes. It may have ended since we looked for the event.
+            if await DBOS.get_event_async(workflow_id, ORDER_ID, timeout_seconds=0) is not None:
+                return await DBOS.get_event_async(workflow_id, name, timeout_seconds=0)
             if workflow is None or workflow.status == "SUCCESS":
                 return None
-            if workflow.status not in {"PENDING", "ENQUEUED", "DELAYED"}:
-                raise CheckoutFailed(workflow.error or workflow.status)
-            if await DBOS.get_event_async(workflow_id, ORDER_ID, timeout_seconds=0) is not None:
-                return None  # it has ended: the order id is the last thing a checkout publishes
 
 
 class SameOriginOnly:
