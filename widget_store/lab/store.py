@@ -146,15 +146,7 @@ class Store:
         process, self._process = self._process, None
         if process is None:
             return
-        if process.stdin is not None:
-            process.stdin.close()  # the supervisor takes this as the word to stop
-        try:
-            process.wait(_STOP_WITHIN_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()  # the workers end with it
-            process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+        _end(process)
 
     def close(self) -> None:
         """Stop the store and let go of the database. The store can be started again."""
@@ -304,12 +296,24 @@ def _start_process(app: str | Path | None, environment: dict[str, str]) -> "tupl
         line = _first_line(process)
         ready = re.fullmatch(r"ready (http://\S+)\n", line)
         if ready is None:
-            process.kill()
-            process.wait()
+            _end(process)
             complaints.seek(0)
             said = complaints.read().strip().removeprefix("widget-store serve: ")
             raise StoreDidNotStart(said or f"The store was not ready within {_START_WITHIN_SECONDS:.0f} s.")
         return process, ready[1]
+
+
+def _end(process: "subprocess.Popen[str]") -> None:
+    """End a store process and let go of its pipes."""
+    if process.stdin is not None:
+        process.stdin.close()  # the supervisor takes this as the word to stop
+    try:
+        process.wait(_STOP_WITHIN_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()  # the workers end with it
+        process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
 
 
 def _first_line(process: "subprocess.Popen[str]") -> str:

@@ -1,0 +1,57 @@
+"""The timeline as a picture."""
+
+from xml.etree import ElementTree as ET  # noqa: S405 - it reads what our own code has drawn
+
+from widget_store.lab.state import Step
+from widget_store.lab.store import Death
+from widget_store.lab.timeline import OrderStory, draw
+
+STORY = OrderStory(
+    title="Order 7: DISPATCHED",
+    checkout=[
+        Step(1, "create_order", "7", 100.0, 100.01),
+        Step(4, "wait for the payment", "paid", 103.0, 103.5),
+    ],
+    dispatch=[Step(2 * n, "update_order_progress", str(10 - n), 103 + n, 103 + n + 0.01) for n in range(1, 11)],
+    ended=True,
+)
+
+
+def _shapes(picture: str, css_class: str) -> list[ET.Element]:
+    return [shape for shape in ET.fromstring(picture).iter() if shape.get("class") == css_class]  # noqa: S314
+
+
+def test_the_text_alternative_tells_the_story() -> None:
+    picture = draw(STORY, [Death(101, 102)])
+    svg = next(iter(ET.fromstring(picture)))  # noqa: S314
+    assert svg.get("role") == "img"
+    assert svg.get("aria-label") == (
+        "Timeline. Order 7: DISPATCHED. Steps: create_order, wait for the payment, dispatch, 10 of 10. "
+        "One crash on the way."
+    )
+
+
+def test_a_crash_is_a_band_from_death_to_return_with_a_label() -> None:
+    picture = draw(STORY, [Death(101, 102)])
+    (band,) = _shapes(picture, "away")
+    first_step = _shapes(picture, "step")[0]
+    waiting = _shapes(picture, "wait")[0]
+    assert float(first_step.get("x", 0)) < float(band.get("x", 0)) < float(waiting.get("x", 0))
+    assert [label.text for label in _shapes(picture, "crash")] == ["✖ crash, away 1.0 s"]
+
+
+def test_what_ran_after_the_recovery_is_marked_in_words() -> None:
+    assert "after recovery" in draw(STORY, [Death(101, 102)])
+    assert "after recovery" not in draw(STORY, [])
+
+
+def test_crashes_outside_of_the_orders_time_are_left_out() -> None:
+    assert not _shapes(draw(STORY, [Death(10, 11), Death(500, 501)]), "away")
+
+
+def test_an_order_without_a_checkpoint_is_a_sentence() -> None:
+    assert "no step has a checkpoint yet" in draw(OrderStory("An order", [], [], ended=False), [])
+
+
+def test_what_an_order_is_called_is_escaped() -> None:
+    assert "<script>" not in draw(OrderStory("<script>", STORY.checkout, [], ended=True), [])
