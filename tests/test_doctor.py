@@ -50,7 +50,7 @@ def says(check: Callable[[], str], finding: type[doctor.Finding]) -> str:
 
 
 def test_a_version_out_of_bounds_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "_installed_metadata", lambda: {})
+    monkeypatch.setattr(doctor, "_installed_metadata", dict)
     monkeypatch.setattr(
         metadata, "requires", lambda _name: ["dbos<3.4,>=3", "psycopg[binary]<4,>=3.3", "no-such-thing>=1"]
     )
@@ -62,7 +62,7 @@ def test_a_version_out_of_bounds_is_a_failure(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_an_extra_that_is_not_installed_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "_installed_metadata", lambda: {})
+    monkeypatch.setattr(doctor, "_installed_metadata", dict)
     monkeypatch.setattr(metadata, "requires", lambda _name: ['no-such-thing<2,>=1; extra == "embedded"'])
     assert doctor.packages()
 

@@ -1,4 +1,4 @@
-"""A fault-tolerant widget store on DBOS: its checkout goes on from its last completed step, whatever is killed."""
+"""A fault-tolerant widget store on DBOS: whatever is killed, a checkout goes on from its last completed step."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -15,7 +15,7 @@ FIRST_NOTEBOOK = Path("notebooks/00_start_here.ipynb")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; return its exit status. A user's mistake is explained in words, without a traceback."""
+    """Run one command; return its exit status. A user's mistake is told in words, without a traceback."""
     parser = _parser()
     options, more = parser.parse_known_args(arguments)
     if more and "more" not in options:
@@ -53,12 +53,12 @@ def serve(options: argparse.Namespace) -> None:
 
 
 def lab(options: argparse.Namespace) -> int:
-    """JupyterLab on the first notebook; its root is the checkout, so links from a notebook to the source work."""
+    """JupyterLab on the first notebook. Its root is the checkout, so that links to the source work."""
     checkout = _HERE.parent
     if not (checkout / FIRST_NOTEBOOK).is_file():
         raise LabUnavailable(
             f"There is no {FIRST_NOTEBOOK} in {checkout}.\n"
-            "The notebooks are in the project's repository, not in the package: clone it, and run `make lab` there."
+            "The notebooks are in the project's repository, not in the package: clone it, then `make lab`."
         )
     if find_spec("jupyterlab") is None:
         raise LabUnavailable(f"JupyterLab is not installed in {sys.prefix}.\nRun `make lab`: it installs it.")
@@ -68,7 +68,7 @@ def lab(options: argparse.Namespace) -> int:
         "jupyterlab",
         f"--ServerApp.root_dir={checkout}",
         f"--LabApp.default_url=/lab/tree/{FIRST_NOTEBOOK.as_posix()}",
-        f"--LabApp.app_settings_dir={_HERE / 'jupyterlab'}",  # no question about news, which covers the lesson
+        f"--LabApp.app_settings_dir={_HERE / 'jupyterlab'}",  # no question about news
         *as_root,
         *options.more,
     )

