@@ -166,21 +166,20 @@ def _launch(worker: Worker, system: sa.Engine, transactions: sa.Engine) -> Calla
     exactly_once.bind(SQLAlchemyDatasource.create(worker.database.url, engine=transactions))
     with transactions.begin() as connection:
         create_tables(connection)
-    recovering = _requeue_own_workflows(system, worker.executor_id)
+    _requeue_own_workflows(system, worker.executor_id)
     DBOS.launch()
-    if recovering:
-        threading.Thread(target=_slow_down_recovery_queue, daemon=True).start()
+    threading.Thread(target=_slow_down_recovery_queue, daemon=True).start()
     return checkout_workflow
 
 
-def _requeue_own_workflows(system: sa.Engine, executor_id: str) -> bool:
-    """Put the workflows that this executor left behind onto a queue that is looked at at once; say whether there were any.
+def _requeue_own_workflows(system: sa.Engine, executor_id: str) -> None:
+    """Put the workflows that this executor left behind onto a queue that is looked at at once.
 
     DBOS would recover them by itself, through a queue that it looks at once a second: most of the time a customer waits after
     a crash. Workflows that came from a queue of their own are left to DBOS, which returns them there.
     """
     if not sa.inspect(system).has_table("workflow_status", schema=None if system.name == "sqlite" else "dbos"):
-        return False  # the first launch on this database
+        return  # the first launch on this database
     client = DBOSClient(system_database_engine=system, application_name=APP_NAME)
     left_behind = [
         workflow.workflow_id
@@ -198,7 +197,6 @@ def _requeue_own_workflows(system: sa.Engine, executor_id: str) -> bool:
             RECOVERY_QUEUE, polling_interval_sec=_AT_ONCE_SECONDS, on_conflict="always_update"
         )
         client.resume_workflows(left_behind, queue_name=RECOVERY_QUEUE)
-    return bool(left_behind)
 
 
 def _slow_down_recovery_queue() -> None:
