@@ -123,18 +123,9 @@ class Serving:
         found = eventually(lambda: (answer(),), "an answer")[0]
         return found or eventually(answer, "an answer from the store that was killed")
 
-    def workers(self) -> list[psutil.Process]:
-        """The processes that serve: those that listen on the store's port."""
-        found = []
-        for process in psutil.Process(self.process.pid).children(recursive=True):
-            with contextlib.suppress(psutil.Error):
-                if any(each.laddr.port == self.port for each in process.net_connections("tcp")):
-                    found.append(process)
-        return found
-
     def worker(self) -> psutil.Process:
-        """The one process that serves, once there is one."""
-        return eventually(self.workers, "a worker that listens")[0]
+        """The process that serves, once there is one."""
+        return psutil.Process(self.persistently(lambda: self.client.get("/healthz")).json()["pid"])
 
     def kill_worker(self) -> None:
         """SIGKILL to the process that serves; returns when it is gone."""
@@ -199,7 +190,9 @@ class Books:
 
     def system(self, sql: str, **values: Any) -> list[Any]:
         """The rows of a statement on DBOS's tables; their schema is written `{dbos}`."""
-        return _run(self.database.system_url, sql.format(dbos="" if self.database.is_sqlite else "dbos."), values)
+        return _run(
+            self.database.system_url, sql.format(dbos="" if self.database.is_sqlite else "dbos."), values
+        )
 
     def set_inventory(self, widgets: int) -> None:
         """Take widgets off the shelf, or put some there, as if the store had opened with so many."""
@@ -210,7 +203,9 @@ class Books:
 
     def at_rest(self) -> bool:
         """Whether no workflow is running."""
-        running = "SELECT count(*) FROM {dbos}workflow_status WHERE status IN ('PENDING', 'ENQUEUED', 'DELAYED')"
+        running = (
+            "SELECT count(*) FROM {dbos}workflow_status WHERE status IN ('PENDING', 'ENQUEUED', 'DELAYED')"
+        )
         return bool(self.system(running)[0][0] == 0)
 
     def violations(self) -> list[str]:

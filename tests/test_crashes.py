@@ -53,7 +53,9 @@ class Shop:
 
 
 @pytest.fixture(scope="module")
-def open_shop(new_database: Callable[[str], Database], public_folder: Path) -> Iterator[Callable[[str], Shop]]:
+def open_shop(
+    new_database: Callable[[str], Database], public_folder: Path
+) -> Iterator[Callable[[str], Shop]]:
     """The shop on a kind of database, opened when a test first asks for it."""
     opened = {}
     with contextlib.ExitStack() as running:
@@ -90,8 +92,8 @@ def crash_at(shop: Shop, scenario: Scenario, point: str) -> None:
     store.client.post("/crash_application", params={"at": point}).raise_for_status()
     order_id = check_out(store, scenario)
     eventually(lambda: not before.is_running(), f"the death at {point}")
-    store.persistently(lambda: store.client.get("/healthz"))
     assert books.violations() == []
+    assert store.worker() != before
     assert store.order_status(order_id) == scenario.ends
     assert store.inventory() == (scenario.stock - 1 if scenario.ends == DISPATCHED else scenario.stock)
 

@@ -264,12 +264,16 @@ def test_an_unknown_payment_is_not_found(store: Serving) -> None:
 
 def test_a_workflow_that_is_no_checkout_is_not_found_as_a_payment(store: Serving, books: Books) -> None:
     store.sell(new_key())
-    dispatch = "SELECT workflow_uuid FROM {dbos}workflow_status WHERE name = 'dispatch_order_workflow' LIMIT 1"
+    dispatch = (
+        "SELECT workflow_uuid FROM {dbos}workflow_status WHERE name = 'dispatch_order_workflow' LIMIT 1"
+    )
     ((workflow_id,),) = books.system(dispatch)
     assert store.pay(workflow_id).status_code == 404
 
 
-@pytest.mark.parametrize("key", ["a" * 65, "a b", "a.b", "ä", "a%2Fb", "a/b", "%00", "'; DROP TABLE orders; --"])
+@pytest.mark.parametrize(
+    "key", ["a" * 65, "a b", "a.b", "ä", "a%2Fb", "a/b", "%00", "'; DROP TABLE orders; --"]
+)
 def test_a_malformed_key_is_refused(store: Serving, key: str) -> None:
     assert store.buy(key).status_code == 422
 
@@ -397,8 +401,7 @@ def test_a_crash_endpoint_ends_the_process_without_an_answer(store: Serving) -> 
     before = store.worker()
     with pytest.raises(httpx.TransportError):
         store.client.post("/crash_application")
-    assert store.persistently(lambda: store.client.get("/healthz")).status_code == 200
-    assert eventually(lambda: before not in store.workers() and store.workers(), "another worker")
+    assert store.worker() != before
 
 
 def test_an_unknown_crash_point_is_refused_with_the_known_ones(store: Serving) -> None:

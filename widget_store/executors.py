@@ -95,7 +95,7 @@ class _FileLocks:
         self.ids: list[str] = []
         for place in count(1):
             lock = fasteners.InterProcessLock(self._path(database, place))
-            if lock.acquire(blocking=False):
+            if _try_lock_file(lock):
                 self._locks.append(lock)
                 self.ids.append(_executor_id(place))
             if len(self.ids) == workers:
@@ -112,7 +112,7 @@ class _FileLocks:
             if not path.exists():
                 return False
             lock = fasteners.InterProcessLock(path)
-            if not lock.acquire(blocking=False):
+            if not _try_lock_file(lock):
                 return True
             lock.release()
         return False
@@ -125,6 +125,13 @@ class _FileLocks:
             with contextlib.suppress(RuntimeError):  # released before
                 lock.release()
         self._locks.clear()
+
+
+def _try_lock_file(lock: fasteners.InterProcessLock) -> bool:
+    if lock.acquire(blocking=False):
+        return True
+    lock.lockfile.close()  # a lock that was not acquired leaves it open
+    return False
 
 
 def _connect(database: Database) -> psycopg.Connection:

@@ -1,0 +1,75 @@
+"""The command line: a mistake is answered in words and with an exit status, never with a traceback."""
+
+import pytest
+
+from tests.support import NEVER_ANSWERS, command
+from widget_store.cli import main
+
+SECRET = "correct-horse"  # noqa: S105 - it protects nothing
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["no-such-command"],
+        ["serve", "--port", "70000"],
+        ["serve", "--port", "-1"],
+        ["serve", "--port", "http"],
+        ["serve", "--workers", "0"],
+        ["serve", "--workers", "many"],
+        ["serve", "--no-such-option"],
+        ["serve", "more"],
+        ["serve", "--app"],
+        ["reset", "more"],
+        ["stop-database", "--now"],
+    ],
+    ids=" ".join,
+)
+def test_what_can_not_be_understood_is_answered_with_the_usage(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    answer = capsys.readouterr()
+    assert (ended.value.code, answer.out) == (2, "")
+    assert answer.err.startswith("usage: widget-store")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["serve", "--help"]], ids=" ".join)
+def test_help_is_no_mistake(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith("usage: widget-store")
+
+
+@pytest.mark.parametrize("name", ["serve", "reset", "stop-database"])
+@pytest.mark.parametrize("setting", ["WIDGET_STORE_DATABASE_URL", "WIDGET_STORE_PAYMENT_TIMEOUT"])
+def test_every_command_names_a_wrong_setting_and_keeps_its_value(
+    name: str, setting: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(setting, SECRET)
+    status = main([name])
+    answer = capsys.readouterr()
+    assert (status, answer.out) == (1, "")
+    assert answer.err.startswith(f"widget-store {name}: {setting}:")
+    assert SECRET not in answer.err
+
+
+@pytest.mark.slow("starts a process")
+@pytest.mark.parametrize("arguments", [["serve", "--port", "0"], ["reset"]], ids=" ".join)
+def test_a_database_that_does_not_answer_is_named_without_its_password(arguments: list[str]) -> None:
+    ended = command(*arguments, WIDGET_STORE_DATABASE_URL=NEVER_ANSWERS)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert "somebody:***@127.0.0.1:1" in ended.stderr
+    assert "WIDGET_STORE_DATABASE_URL" in ended.stderr
+    assert SECRET not in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.slow("starts a process")
+def test_a_host_that_is_not_this_machine_is_told() -> None:
+    ended = command("serve", "--host", "192.0.2.1", "--port", "0", WIDGET_STORE_DATABASE_URL=NEVER_ANSWERS)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert "Traceback" not in ended.stderr

@@ -1,0 +1,118 @@
+"""Executor ids: one for each living worker of a database, and the ids of the dead are free again."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.support import PATIENCE_SECONDS, ROOT, environment, eventually, new_key, serving
+from widget_store import executors
+from widget_store.database import Database
+
+CLAIM = """
+import sys
+from widget_store.database import at_url
+from widget_store.executors import claim
+
+ids = claim(at_url(sys.argv[1]), int(sys.argv[2]))
+print(*ids.ids, ids.still_held(), flush=True)
+sys.stdin.read()
+ids.release()
+"""
+
+
+class Claimant:
+    """A process that has claimed ids: file locks tell processes apart, not places in one."""
+
+    def __init__(self, database: Database, workers: int) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", CLAIM, database.url, str(workers)],
+            cwd=ROOT,
+            env=environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def ids(self) -> list[str]:
+        assert self.process.stdout is not None
+        *ids, still_held = self.process.stdout.readline().split()
+        assert still_held == "True"
+        return ids
+
+    def end(self, *, kill: bool = False) -> None:
+        if kill:
+            self.process.kill()
+        self.process.communicate(timeout=PATIENCE_SECONDS)
+
+
+Claim = Callable[[int], Claimant]
+
+
+@pytest.fixture
+def claim(database: Database) -> Iterator[Claim]:
+    """Starts processes that claim ids; they are ended with the test."""
+    claimants = []
+
+    def claim(workers: int) -> Claimant:
+        claimants.append(Claimant(database, workers))
+        return claimants[-1]
+
+    yield claim
+    for claimant in claimants:
+        if claimant.process.returncode is None:
+            claimant.end(kill=True)
+
+
+def names(*places: int) -> list[str]:
+    return [f"worker-{place}" for place in places]
+
+
+@pytest.mark.slow("starts several processes")
+def test_ids_are_never_shared_and_those_of_the_dead_are_free_again(database: Database, claim: Claim) -> None:
+    """One story, for each process takes its time to start."""
+    assert not executors.any_store_runs(database)
+    first = claim(2)
+    assert first.ids() == names(1, 2)
+    second = claim(1)
+    assert second.ids() == names(3)
+    assert executors.any_store_runs(database)
+
+    first.end(kill=True)
+    third = claim(3)
+    assert third.ids() == names(1, 2, 4)
+
+    second.end()
+    third.end()
+    eventually(lambda: not executors.any_store_runs(database), "the end of the last store")
+
+
+def test_a_lost_connection_is_a_lost_id(
+    postgresql: Database, new_database: Callable[[str], Database]
+) -> None:
+    database = new_database("postgresql")
+    ids = executors.claim(database, 1)
+    plain_url = postgresql.url.replace("postgresql+psycopg", "postgresql")
+    with psycopg.connect(plain_url, autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s",
+            [database.url.rpartition("/")[2].partition("?")[0]],
+        )
+    assert not ids.still_held()
+    ids.release()
+
+
+@pytest.mark.slow("starts two stores")
+def test_two_stores_serve_one_database_under_two_ids(database: Database, public_folder: Path) -> None:
+    with (
+        serving(public_folder, WIDGET_STORE_DATABASE_URL=database.url) as first,
+        serving(public_folder, WIDGET_STORE_DATABASE_URL=database.url) as second,
+    ):
+        ids = [store.client.get("/healthz").json()["executor_id"] for store in (first, second)]
+        assert ids == ["worker-1", "worker-2"]
+        key = new_key()
+        first.buy(key)
+        assert second.pay(key).status_code == 200

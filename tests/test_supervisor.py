@@ -1,0 +1,184 @@
+"""`widget-store serve` from the outside: what keeps a store alive, what ends it, and that nothing is left of it."""
+
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support import DISPATCHED, PATIENCE_SECONDS, command, eventually, new_key, serving, starting
+from widget_store.database import Database
+
+pytestmark = pytest.mark.slow("starts stores")
+
+APP = """
+from dbos import DBOS
+from widget_store.transactions import create_order
+from widget_store.workflows import ORDER_ID, PAYMENT_ID, dispatch_order_workflow
+
+
+@DBOS.workflow()
+def checkout_workflow(key: str) -> str:
+    order_id = create_order()
+    DBOS.set_event(PAYMENT_ID, f"learner-{key}")
+    DBOS.set_event(ORDER_ID, str(order_id))
+    return key
+"""
+
+
+@pytest.fixture
+def url(new_database: Callable[[str], Database]) -> str:
+    """An SQLite file: the quickest database to start a store on."""
+    return new_database("sqlite").url
+
+
+def all_gone(processes: list[psutil.Process]) -> bool:
+    return not psutil.wait_procs(processes, timeout=PATIENCE_SECONDS)[1]
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_store_that_is_told_to_stop_leaves_no_process(
+    public_folder: Path, url: str, how: signal.Signals
+) -> None:
+    with serving(public_folder, WIDGET_STORE_DATABASE_URL=url) as store:
+        store.buy(new_key())  # its workflow waits for the payment, and must not hold up the end
+        family = store.family()
+        assert store.stop(how) == 0
+        assert all_gone(family)
+        assert "Traceback" not in store.output.read_text()
+
+
+def test_a_store_that_is_told_to_stop_while_it_starts_leaves_no_process(
+    public_folder: Path, url: str
+) -> None:
+    with starting(public_folder, WIDGET_STORE_DATABASE_URL=url) as store:
+        family = eventually(lambda: len(found := store.family()) > 1 and found, "its first child")
+        store.stop()
+        assert all_gone(family)
+
+
+def test_the_death_of_the_supervisor_takes_its_workers_with_it(public_folder: Path, url: str) -> None:
+    with serving(public_folder, WIDGET_STORE_DATABASE_URL=url) as store:
+        family = store.family()
+        assert len(family) > 1
+        store.process.kill()
+        store.process.wait(PATIENCE_SECONDS)
+        assert all_gone(family)
+
+
+def test_a_killed_worker_is_replaced_under_its_own_id_on_its_own_port(public_folder: Path, url: str) -> None:
+    with serving(public_folder, WIDGET_STORE_DATABASE_URL=url) as store:
+        before, address = store.client.get("/healthz").json(), store.url
+        store.kill_worker()
+        after = store.persistently(lambda: store.client.get("/healthz")).json()
+        assert (after["executor_id"], store.url) == (before["executor_id"], address)
+        assert after["pid"] != before["pid"]
+        assert store.output.read_text().count("ready") == 1
+
+
+def test_a_worker_may_die_more_often_than_five_times_once_it_was_ready(public_folder: Path, url: str) -> None:
+    with serving(public_folder, WIDGET_STORE_DATABASE_URL=url) as store:
+        for _ in range(6):
+            store.kill_worker()
+        assert store.worker().is_running()
+
+
+def test_without_restart_the_store_ends_with_its_worker(public_folder: Path, url: str) -> None:
+    with serving(public_folder, "--no-restart", WIDGET_STORE_DATABASE_URL=url) as store:
+        family = store.family()
+        store.kill_worker()
+        assert store.process.wait(PATIENCE_SECONDS) == 1
+        assert all_gone(family)
+        assert "killed by signal 9" in store.output.read_text()
+        assert "Traceback" not in store.output.read_text()
+
+
+def test_several_workers_serve_one_port_and_survive_each_other(
+    public_folder: Path, new_database: Callable[[str], Database]
+) -> None:
+    database = new_database("postgresql").url
+    with serving(public_folder, "--workers", "2", WIDGET_STORE_DATABASE_URL=database) as store:
+        store.kill_worker()
+        keys = [new_key() for _ in range(4)]
+        for key in keys:
+            assert store.persistently(lambda key=key: store.buy(key)).text == key
+        orders = [int(store.persistently(lambda key=key: store.pay(key)).text) for key in keys]
+        assert len(set(orders)) == 4
+        for order_id in orders:
+            eventually(lambda order_id=order_id: store.order_status(order_id) == DISPATCHED, "its dispatch")
+
+
+def test_a_port_that_is_taken_is_told_with_who_has_it(public_folder: Path, url: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ended = command("serve", "--port", str(port), WIDGET_STORE_DATABASE_URL=url)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert f"127.0.0.1:{port}" in ended.stderr
+    assert f"process {psutil.Process().pid}" in ended.stderr
+    assert "--port" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Callable[[str], str]:
+    """Writes a learner's file; its path."""
+
+    def write(source: str) -> str:
+        file = tmp_path / "learner.py"
+        file.write_text(source)
+        return str(file)
+
+    return write
+
+
+def test_a_learner_s_file_is_served(public_folder: Path, url: str, app: Callable[[str], str]) -> None:
+    with serving(public_folder, "--app", app(APP), WIDGET_STORE_DATABASE_URL=url) as store:
+        assert store.buy("key").text == "learner-key"
+
+
+def test_an_order_under_way_goes_on_in_the_learner_s_next_version(
+    public_folder: Path, url: str, app: Callable[[str], str]
+) -> None:
+    waits = APP.replace("return key", "DBOS.recv('the next version')")
+    with serving(public_folder, "--app", app(waits), WIDGET_STORE_DATABASE_URL=url) as store:
+        assert store.buy("key").text == "learner-key"
+    with serving(public_folder, "--app", app(f"# edited\n{waits}"), WIDGET_STORE_DATABASE_URL=url) as store:
+        assert store.buy("key").text == "learner-key"
+        assert len(store.client.get("/orders").json()) == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("1 / 0", "ZeroDivisionError"),
+        ("def checkout_workflow(key:", "SyntaxError"),
+        ("import no_such_module", "no_such_module"),
+        ("", "defines no checkout_workflow"),
+        ("raise SystemExit(3)", "exit status 3"),
+        ("import os; os.kill(os.getpid(), 9)", "killed by signal 9"),
+    ],
+)
+def test_a_learner_s_file_that_can_not_be_served_is_told_with_the_reason(
+    url: str, app: Callable[[str], str], source: str, reason: str
+) -> None:
+    ended = command("serve", "--port", "0", "--app", app(source), WIDGET_STORE_DATABASE_URL=url)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert "5 times in a row" in ended.stderr
+    assert reason in ended.stderr
+    assert "Traceback" not in ended.stderr.replace("raise SystemExit", "")
+
+
+def test_a_learner_s_file_that_is_not_there_is_named(url: str, tmp_path: Path) -> None:
+    missing = str(tmp_path / "missing.py")
+    ended = command("serve", "--port", "0", "--app", missing, WIDGET_STORE_DATABASE_URL=url)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert missing in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_store_ends_with_its_standard_input_where_it_is_told_to(url: str) -> None:
+    ended = command("serve", "--port", "0", "--stop-with-stdin", WIDGET_STORE_DATABASE_URL=url)
+    assert ended.returncode == 0  # its standard input was at its end from the first
+    assert ended.stderr == ""
