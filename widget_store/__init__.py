@@ -1,4 +1,4 @@
-"""A fault-tolerant widget store on DBOS: whatever is killed, a checkout goes on from its last completed step."""
+"""A fault-tolerant widget store on DBOS: whatever is killed, a checkout goes on from its last step."""
 
 from typing import TYPE_CHECKING, Any
 

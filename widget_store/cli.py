@@ -110,9 +110,9 @@ def stop_database(_options: argparse.Namespace) -> int:
 def _run_python(*arguments: str) -> int:
     """Run something else with this Python, and return its exit status."""
     command = [sys.executable, *arguments]
-    if sys.platform != "win32":
-        os.execv(sys.executable, command)  # noqa: S606 - in place of this process: one to stop, not two
-    return subprocess.call(command)
+    if sys.platform == "win32":
+        return subprocess.call(command)
+    os.execv(sys.executable, command)  # noqa: RET503, S606 - in place of this process: one to stop, not two
 
 
 def _version() -> str:

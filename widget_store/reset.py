@@ -15,9 +15,9 @@ _KEPT = {
 
 
 def reset_store(settings: Settings) -> None:
-    """Fill the shelf, and forget every order and workflow; the next order is number 1. A new database will do.
+    """Fill the shelf, and forget every order and workflow; the next order is number 1. A new database does.
 
-    On PostgreSQL all of it is one transaction. On SQLite it is one for each file, the workflows first: when this
+    On PostgreSQL all of it is one transaction. On SQLite it is one a file, the workflows first: when this
     dies in between, orders are left that nothing works on, and another reset clears them.
 
     Raises:
