@@ -107,12 +107,12 @@ def stop_database(_options: argparse.Namespace) -> int:
     return 0 if stopped else 1
 
 
-def _run_python(*arguments: str) -> int:
+def _run_python(*arguments: str) -> int:  # noqa: RET503 - execv does not return
     """Run something else with this Python, and return its exit status."""
     command = [sys.executable, *arguments]
     if sys.platform == "win32":
         return subprocess.call(command)
-    os.execv(sys.executable, command)  # noqa: RET503, S606 - in place of this process: one to stop, not two
+    os.execv(sys.executable, command)  # noqa: S606 - in place of this process: one to stop, not two
 
 
 def _version() -> str:
