@@ -64,7 +64,7 @@ class Customer:
         self.says = words.format(self.order_id)
 
 
-class Lab(widgets.VBox):  # type: ignore[misc] - ipywidgets has no types
+class Lab(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
     """The whole bench: the storefront, the crash button, and a live timeline of the newest orders.
 
     Args:

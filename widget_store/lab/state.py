@@ -1,5 +1,6 @@
 """Recovered state: what the database holds, as tables. It is read with DBOSClient and SQL, so the store may be dead."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -157,5 +158,5 @@ def _plain_result(function_name: str, output: object, error: Exception | None) -
     return "" if hidden else str(output)
 
 
-def _table(records: list[tuple[object, ...]], columns: list[str]) -> pd.DataFrame:
+def _table(records: Sequence[tuple[object, ...]], columns: list[str]) -> pd.DataFrame:
     return pd.DataFrame.from_records(records, columns=columns).set_index(columns[0])
