@@ -1,4 +1,4 @@
-"""Fixtures of all tests: real databases, served stores, and the proof that the tests leave no process behind."""
+"""Fixtures of all tests: real databases, served stores, and a check that no process is left behind."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ BACKENDS = ["postgresql", "sqlite"]
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_process_is_left_behind(public_folder: Path) -> Iterator[None]:
-    """Every process that the tests started is gone when they are done: also one whose parent died, also a database."""
+    """Every process that the tests started is gone in the end: also an orphan, also a database."""
     mark = f"{os.getpid()}-{new_key()}"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(MARK, mark)

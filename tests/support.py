@@ -70,7 +70,7 @@ class Serving:
 
     process: "subprocess.Popen[bytes]"
     output: Path
-    _client: httpx.Client | None = None
+    open_client: httpx.Client | None = None
 
     @property
     def url(self) -> str:
@@ -85,9 +85,9 @@ class Serving:
 
     @property
     def client(self) -> httpx.Client:
-        if self._client is None:
-            self._client = httpx.Client(base_url=self.url, timeout=PATIENCE_SECONDS)
-        return self._client
+        if self.open_client is None:
+            self.open_client = httpx.Client(base_url=self.url, timeout=PATIENCE_SECONDS)
+        return self.open_client
 
     def is_ready(self) -> bool:
         assert self.process.poll() is None, f"the store ended: {self.output.read_text()}"
@@ -140,9 +140,9 @@ class Serving:
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         """End it; the exit status."""
-        if self._client is not None:
-            self._client.close()
-            self._client = None
+        if self.open_client is not None:
+            self.open_client.close()
+            self.open_client = None
         self.process.send_signal(how)
         return self.process.wait(PATIENCE_SECONDS)
 
@@ -166,8 +166,8 @@ def starting(folder: Path, *arguments: str, **settings: str) -> Iterator[Serving
     finally:
         if store.process.poll() is None:
             store.stop()
-        if store._client is not None:
-            store._client.close()
+        if store.open_client is not None:
+            store.open_client.close()
 
 
 @contextlib.contextmanager
@@ -190,9 +190,7 @@ class Books:
 
     def system(self, sql: str, **values: Any) -> list[Any]:
         """The rows of a statement on DBOS's tables; their schema is written `{dbos}`."""
-        return _run(
-            self.database.system_url, sql.format(dbos="" if self.database.is_sqlite else "dbos."), values
-        )
+        return _run(self.database.system_url, sql.format(dbos="" if self.database.is_sqlite else "dbos."), values)
 
     def set_inventory(self, widgets: int) -> None:
         """Take widgets off the shelf, or put some there, as if the store had opened with so many."""
@@ -203,9 +201,7 @@ class Books:
 
     def at_rest(self) -> bool:
         """Whether no workflow is running."""
-        running = (
-            "SELECT count(*) FROM {dbos}workflow_status WHERE status IN ('PENDING', 'ENQUEUED', 'DELAYED')"
-        )
+        running = "SELECT count(*) FROM {dbos}workflow_status WHERE status IN ('PENDING', 'ENQUEUED', 'DELAYED')"
         return bool(self.system(running)[0][0] == 0)
 
     def violations(self) -> list[str]:
@@ -214,9 +210,7 @@ class Books:
         ((stock_added, inventory),) = self.store("SELECT stock_added, inventory FROM products")
         statuses = dict(self.store("SELECT order_status, count(*) FROM orders GROUP BY order_status"))
         held = sum(statuses.get(status, 0) for status in (PENDING, PAID, DISPATCHED))
-        ((checkouts,),) = self.system(
-            "SELECT count(*) FROM {dbos}workflow_status WHERE name = 'checkout_workflow'"
-        )
+        ((checkouts,),) = self.system("SELECT count(*) FROM {dbos}workflow_status WHERE name = 'checkout_workflow'")
         rules = {
             f"{stock_added} added less {inventory} on the shelf is not the {held} that orders hold": (
                 stock_added - inventory == held

@@ -1,4 +1,4 @@
-"""Real SIGKILLs: between a customer's calls, and at every named crash point. The books must balance after each."""
+"""Real SIGKILLs: between a customer's calls, and at every crash point. The books must balance after each."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -53,9 +53,7 @@ class Shop:
 
 
 @pytest.fixture(scope="module")
-def open_shop(
-    new_database: Callable[[str], Database], public_folder: Path
-) -> Iterator[Callable[[str], Shop]]:
+def open_shop(new_database: Callable[[str], Database], public_folder: Path) -> Iterator[Callable[[str], Shop]]:
     """The shop on a kind of database, opened when a test first asks for it."""
     opened = {}
     with contextlib.ExitStack() as running:

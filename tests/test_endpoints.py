@@ -76,9 +76,7 @@ def serving_app(
             app = tmp_path / "learner.py"
             app.write_text(source)
             url = new_database("sqlite").url
-            return running.enter_context(
-                serving(public_folder, "--app", str(app), WIDGET_STORE_DATABASE_URL=url)
-            )
+            return running.enter_context(serving(public_folder, "--app", str(app), WIDGET_STORE_DATABASE_URL=url))
 
         yield serve
 
@@ -264,16 +262,12 @@ def test_an_unknown_payment_is_not_found(store: Serving) -> None:
 
 def test_a_workflow_that_is_no_checkout_is_not_found_as_a_payment(store: Serving, books: Books) -> None:
     store.sell(new_key())
-    dispatch = (
-        "SELECT workflow_uuid FROM {dbos}workflow_status WHERE name = 'dispatch_order_workflow' LIMIT 1"
-    )
+    dispatch = "SELECT workflow_uuid FROM {dbos}workflow_status WHERE name = 'dispatch_order_workflow' LIMIT 1"
     ((workflow_id,),) = books.system(dispatch)
     assert store.pay(workflow_id).status_code == 404
 
 
-@pytest.mark.parametrize(
-    "key", ["a" * 65, "a b", "a.b", "ä", "a%2Fb", "a/b", "%00", "'; DROP TABLE orders; --"]
-)
+@pytest.mark.parametrize("key", ["a" * 65, "a b", "a.b", "ä", "a%2Fb", "a/b", "%00", "'; DROP TABLE orders; --"])
 def test_a_malformed_key_is_refused(store: Serving, key: str) -> None:
     assert store.buy(key).status_code == 422
 

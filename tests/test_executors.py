@@ -90,9 +90,7 @@ def test_ids_are_never_shared_and_those_of_the_dead_are_free_again(database: Dat
     eventually(lambda: not executors.any_store_runs(database), "the end of the last store")
 
 
-def test_a_lost_connection_is_a_lost_id(
-    postgresql: Database, new_database: Callable[[str], Database]
-) -> None:
+def test_a_lost_connection_is_a_lost_id(postgresql: Database, new_database: Callable[[str], Database]) -> None:
     database = new_database("postgresql")
     ids = executors.claim(database, 1)
     plain_url = postgresql.url.replace("postgresql+psycopg", "postgresql")

@@ -41,9 +41,7 @@ def test_all_wrong_settings_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -
     assert [name for name in WRONG if f"{PREFIX}{name}" not in str(refused.value)] == []
 
 
-@pytest.mark.parametrize(
-    "url", ["postgresql://db/x", "postgresql+psycopg://me@db:5432/x", "sqlite:///store.sqlite"]
-)
+@pytest.mark.parametrize("url", ["postgresql://db/x", "postgresql+psycopg://me@db:5432/x", "sqlite:///store.sqlite"])
 def test_the_databases_that_work_are_taken(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv(f"{PREFIX}DATABASE_URL", url)
     assert read_settings().database_url == url

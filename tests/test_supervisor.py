@@ -1,4 +1,4 @@
-"""`widget-store serve` from the outside: what keeps a store alive, what ends it, and that nothing is left of it."""
+"""`widget-store serve` from the outside: what keeps a store alive, what ends it, what is left of it."""
 
 import signal
 import socket
@@ -39,9 +39,7 @@ def all_gone(processes: list[psutil.Process]) -> bool:
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_a_store_that_is_told_to_stop_leaves_no_process(
-    public_folder: Path, url: str, how: signal.Signals
-) -> None:
+def test_a_store_that_is_told_to_stop_leaves_no_process(public_folder: Path, url: str, how: signal.Signals) -> None:
     with serving(public_folder, WIDGET_STORE_DATABASE_URL=url) as store:
         store.buy(new_key())  # its workflow waits for the payment, and must not hold up the end
         family = store.family()
@@ -50,9 +48,7 @@ def test_a_store_that_is_told_to_stop_leaves_no_process(
         assert "Traceback" not in store.output.read_text()
 
 
-def test_a_store_that_is_told_to_stop_while_it_starts_leaves_no_process(
-    public_folder: Path, url: str
-) -> None:
+def test_a_store_that_is_told_to_stop_while_it_starts_leaves_no_process(public_folder: Path, url: str) -> None:
     with starting(public_folder, WIDGET_STORE_DATABASE_URL=url) as store:
         family = eventually(lambda: len(found := store.family()) > 1 and found, "its first child")
         store.stop()

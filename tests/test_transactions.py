@@ -1,4 +1,4 @@
-"""The transactions alone, outside a workflow, where each is an ordinary one; and a transaction's isolation from others."""
+"""The transactions alone, outside a workflow, where each is an ordinary one."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -31,9 +31,7 @@ def bound_database(database: Database) -> Iterator[Database]:
 def _full_shelf_and_no_orders(bound_database: Database) -> None:
     books = Books(bound_database)
     books.store("DELETE FROM orders RETURNING order_id")
-    books.store(
-        f"UPDATE products SET inventory = {FULL_SHELF}, stock_added = {FULL_SHELF} RETURNING inventory"
-    )
+    books.store(f"UPDATE products SET inventory = {FULL_SHELF}, stock_added = {FULL_SHELF} RETURNING inventory")
 
 
 def status(books: Books, order_id: int) -> int:

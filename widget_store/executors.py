@@ -1,9 +1,9 @@
 """Executor ids: each running worker of one database has one of its own, and a dead worker's id is free again.
 
-DBOS recovers, at launch, the workflows that were running under the *same* executor id. Two live workers under one id would
-run each other's workflows; a restarted worker under a new id would leave its old workflows behind. So the ids are places in a
-row, `worker-1`, `worker-2`, …, and a store takes the first that are free, under a lock that ends with the process that holds
-it: an advisory lock on PostgreSQL, a file lock beside an SQLite file.
+DBOS recovers, at launch, the workflows that were running under the *same* executor id. Two live workers under one id
+would run each other's workflows; a restarted worker under a new id would leave its old workflows behind. So the ids are
+places in a row, `worker-1`, `worker-2`, …, and a store takes the first that are free, under a lock that ends with the
+process that holds it: an advisory lock on PostgreSQL, a file lock beside an SQLite file.
 """
 
 import contextlib

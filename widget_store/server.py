@@ -28,8 +28,8 @@ from widget_store.schema import create_tables
 from widget_store.settings import Settings
 
 APP_NAME = "widget-store"
-# DBOS recovers a workflow only in the version of the code that started it. Unpinned, the version is a hash of the source, and
-# an edited comment would strand every order that is under way.
+# DBOS recovers a workflow only in the version of the code that started it. Unpinned, the version is a hash of the
+# source, and an edited comment would strand every order that is under way.
 APPLICATION_VERSION = "1"
 RECOVERY_QUEUE = "recovery"
 _AT_ONCE_SECONDS, _AT_REST_SECONDS = 0.02, 1.0
@@ -122,8 +122,8 @@ def _listen(config: uvicorn.Config, shares_port: bool) -> Any:
 def _engines(database: Database) -> tuple[sa.Engine, sa.Engine]:
     """The engine of DBOS's system tables, and that of the store's own transactions.
 
-    Without a ping before each use: DBOS repeats what fails on a lost connection, and SQLAlchemy then drops the whole pool. The
-    pings are a tenth of what a checkout costs.
+    Without a ping before each use: DBOS repeats what fails on a lost connection, and SQLAlchemy then drops the whole
+    pool. The pings are a tenth of what a checkout costs.
     """
     if database.is_sqlite:
         return _sqlite_engine(database.system_url), _sqlite_engine(database.url)
@@ -138,8 +138,8 @@ def _sqlite_engine(url: str) -> sa.Engine:
 
     @sa.event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: Any) -> None:
-        connection.isolation_level = "IMMEDIATE"  # a transaction takes the writer's place at its start, and waits for it
-        connection.execute("PRAGMA busy_timeout=30000")
+        connection.isolation_level = "IMMEDIATE"  # a transaction takes the writer's place at its start, and waits for
+        it connection.execute("PRAGMA busy_timeout=30000")
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute("PRAGMA journal_mode=WAL")  # readers do not wait for the writer
         connection.execute("PRAGMA synchronous=FULL")  # and a commit is on the disk when it returns
@@ -175,8 +175,8 @@ def _launch(worker: Worker, system: sa.Engine, transactions: sa.Engine) -> Calla
 def _requeue_own_workflows(system: sa.Engine, executor_id: str) -> None:
     """Put the workflows that this executor left behind onto a queue that is looked at at once.
 
-    DBOS would recover them by itself, through a queue that it looks at once a second: most of the time a customer waits after
-    a crash. Workflows that came from a queue of their own are left to DBOS, which returns them there.
+    DBOS would recover them by itself, through a queue that it looks at once a second: most of the time a customer waits
+    after a crash. Workflows that came from a queue of their own are left to DBOS, which returns them there.
     """
     if not sa.inspect(system).has_table("workflow_status", schema=None if system.name == "sqlite" else "dbos"):
         return  # the first launch on this database

