@@ -101,9 +101,7 @@ def stop_database(_options: argparse.Namespace) -> int:
     from widget_store.settings import read_settings
 
     stopped = stop_embedded_postgres(read_settings().data_dir)
-    print(
-        "The embedded PostgreSQL is stopped." if stopped else "A store or a notebook still uses the database."
-    )
+    print("The embedded PostgreSQL is stopped." if stopped else "A store or a notebook still uses the database.")
     return 0 if stopped else 1
 
 
@@ -137,16 +135,10 @@ def _parser() -> argparse.ArgumentParser:
         help="a Python file with a checkout_workflow(key) to serve instead",
     )
     command.add_argument("--host", default="127.0.0.1", help="the address to listen on (%(default)s)")
-    command.add_argument(
-        "--port", type=_port, default=8000, help="the port (%(default)s); 0 takes a free one"
-    )
-    command.add_argument(
-        "--workers", type=_positive, default=1, metavar="N", help="serving processes (%(default)s)"
-    )
+    command.add_argument("--port", type=_port, default=8000, help="the port (%(default)s); 0 takes a free one")
+    command.add_argument("--workers", type=_positive, default=1, metavar="N", help="serving processes (%(default)s)")
     command.add_argument("--no-restart", action="store_true", help="end when the serving process dies")
-    command.add_argument(
-        "--crash-endpoint", action="store_true", help="let POST /crash_application kill the process"
-    )
+    command.add_argument("--crash-endpoint", action="store_true", help="let POST /crash_application kill the process")
     command.add_argument(
         "--any-host",
         action="store_true",

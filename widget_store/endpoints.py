@@ -1,4 +1,4 @@
-"""The HTTP interface. Each endpoint translates: it asks a workflow or the database, and turns the answer into a status."""
+"""The HTTP interface. Each endpoint translates: it asks a workflow or the database, and gives the answer a status."""
 
 import asyncio
 import hashlib
@@ -37,7 +37,7 @@ class CheckoutFailed(Exception):
     """The workflow itself raised an error, so no event will ever come."""
 
 
-def create_app(
+def create_app(  # noqa: C901, PLR0913 - one small function for each row of the interface, and what they need
     checkout_workflow: CheckoutWorkflow,
     engine: sa.Engine,
     *,
@@ -72,7 +72,12 @@ def create_app(
 
     @app.get("/healthz")
     async def healthz() -> dict[str, object]:
-        return {"status": "ok", "pid": os.getpid(), "executor_id": executor_id, "crash_endpoint": crash_points is not None}
+        return {
+            "status": "ok",
+            "pid": os.getpid(),
+            "executor_id": executor_id,
+            "crash_endpoint": crash_points is not None,
+        }
 
     @app.get("/product")
     def product() -> dict[str, object]:
@@ -112,9 +117,7 @@ def create_app(
         if workflow is None or workflow.name != workflow_name:
             raise HTTPException(404, "There is no payment with this id.")
         # A checkout that has settled already reads no more messages, so a late or repeated one changes nothing.
-        await asyncio.to_thread(
-            DBOS.send, payment_id, status, PAYMENT_STATUS, idempotency_key=f"{payment_id}:{status}"
-        )
+        await asyncio.to_thread(DBOS.send, payment_id, status, PAYMENT_STATUS, idempotency_key=f"{payment_id}:{status}")
         order_id = await answers.event(payment_id, ORDER_ID, answers.deadline())
         if order_id is None:
             raise HTTPException(504, "The checkout is slow. Report the payment again.")
@@ -149,7 +152,7 @@ def create_app(
 
         @app.post("/crash_application", status_code=202)
         async def crash_application(at: str | None = None) -> dict[str, str]:
-            """Die without answering; with `?at=POINT`, answer, and die when a workflow next reaches that crash point."""
+            """Die without answering; with `?at=POINT`, answer, and die when a workflow next gets there."""
             if at is None:
                 die()
             try:
@@ -174,7 +177,8 @@ class _Answers:
         """The value of an event; None when it is None, and when the deadline passed without it."""
         while True:
             left = deadline - time.monotonic()
-            value = await DBOS.get_event_async(workflow_id, name, timeout_seconds=max(0, min(left, _LOOK_AGAIN_SECONDS)))
+            look_for = max(0, min(left, _LOOK_AGAIN_SECONDS))
+            value = await DBOS.get_event_async(workflow_id, name, timeout_seconds=look_for)
             if value is not None or left <= 0:
                 return value
             workflow = await DBOS.get_workflow_status_async(workflow_id)
@@ -190,11 +194,14 @@ class _Answers:
 class SameOriginOnly:
     """Refuses what another web site may make a browser send: a foreign `Host`, or a POST from a foreign `Origin`.
 
-    A page that is not ours can make a browser post to a program on the loopback interface, and can point a host name of its
-    own at it (DNS rebinding). It can't choose the `Host` and `Origin` headers that the browser then sends.
+    A page that is not ours can make a browser post to a program on the loopback interface, and can point a host name of
+    its own at it (DNS rebinding). It can't choose the `Host` and `Origin` headers that the browser then sends.
     """
 
-    _POLICY = (b"content-security-policy", b"default-src 'self'; img-src 'self' data:; base-uri 'none'; object-src 'none'")
+    _POLICY = (
+        b"content-security-policy",
+        b"default-src 'self'; img-src 'self' data:; base-uri 'none'; object-src 'none'",
+    )
 
     def __init__(self, app: ASGIApp, hosts: frozenset[str] | None) -> None:
         self._app = app

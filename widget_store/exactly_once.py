@@ -1,8 +1,8 @@
 """Database work that happens exactly once, however often the process dies around it.
 
-DBOS's SQLAlchemy datasource commits a function's own SQL and the checkpoint that records its result in *one* transaction.
-So there is no moment at which the work is done and DBOS does not know it: after a crash, a step is either wholly there or
-wholly absent, and recovery runs it again only in the second case.
+DBOS's SQLAlchemy datasource commits a function's own SQL and the checkpoint that records its result in *one*
+transaction. So there is no moment at which the work is done and DBOS does not know it: after a crash, a step is either
+wholly there or wholly absent, and recovery runs it again only in the second case.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ _datasource: SQLAlchemyDatasource | None = None
 
 
 def bind(datasource: SQLAlchemyDatasource) -> None:
-    """Name the datasource in which every `transaction` of this process runs; the server does this before it launches DBOS."""
+    """Name the datasource in which this process's transactions run; the server does this before it launches DBOS."""
     global _datasource  # noqa: PLW0603 - DBOS is one a process, and so is its datasource
     _datasource = datasource
 
@@ -34,9 +34,9 @@ def bind(datasource: SQLAlchemyDatasource) -> None:
 def transaction(function: Callable[P, R]) -> Callable[P, R]:
     """Make a function an exactly-once step: its SQL and its checkpoint commit together, or not at all.
 
-    Inside, `sql_session()` is the session to work with. In a workflow the function runs once, and a recovered workflow gets
-    its recorded result; outside a workflow it is an ordinary transaction. The isolation is READ COMMITTED on PostgreSQL, where
-    a single conditional `UPDATE` sees the latest row; SQLite has one writer at a time anyway.
+    Inside, `sql_session()` is the session to work with. In a workflow the function runs once, and a recovered workflow
+    gets its recorded result; outside a workflow it is an ordinary transaction. The isolation is READ COMMITTED on
+    PostgreSQL, where a single conditional `UPDATE` sees the latest row; SQLite has one writer at a time anyway.
 
     Args:
         function: A plain function. Its arguments and its result must be picklable.
@@ -45,14 +45,13 @@ def transaction(function: Callable[P, R]) -> Callable[P, R]:
         DBOSException: When the decorated function is called before the store is launched.
     """
 
-
     def named(*args: P.args, **kwargs: P.kwargs) -> R:
         sql_session().connection().info[TRANSACTION] = function.__name__
         return function(*args, **kwargs)
 
     @wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        options: "DatasourceOptions" = {"name": function.__name__, "isolation_level": _isolation()}
+        options: DatasourceOptions = {"name": function.__name__, "isolation_level": _isolation()}
         return _bound().run_tx_step(options, named, *args, **kwargs)
 
     return run

@@ -14,7 +14,7 @@ def warm_processes() -> BaseContext:
     """
     if "forkserver" not in mp.get_all_start_methods():
         return mp.get_context("spawn")
-    from multiprocessing import forkserver  # noqa: PLC0415 - Windows has none
+    from multiprocessing import forkserver
 
     context = mp.get_context("forkserver")
     context.set_forkserver_preload(["widget_store.server"])

@@ -54,7 +54,7 @@ orders = sa.Table(
 
 
 def create_tables(connection: sa.Connection) -> None:
-    """Create the tables where they are missing, and the one product with a full shelf. Two stores may do this at once."""
+    """Create the tables where they are missing, and the product with a full shelf. Two stores may do so at once."""
     if connection.dialect.name == "postgresql":
         # CREATE TABLE IF NOT EXISTS can fail when two processes run it in the same instant: one at a time, then.
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('widget_store.schema'))"))

@@ -1,4 +1,4 @@
-"""The process that crashes: it launches DBOS, takes up the workflows it left behind, and serves HTTP until it is told to stop.
+"""The process that crashes: it launches DBOS, takes up the workflows left behind, and serves HTTP until told to stop.
 
 Everything is put together here, once: the other modules are handed what they need.
 """
@@ -138,8 +138,8 @@ def _sqlite_engine(url: str) -> sa.Engine:
 
     @sa.event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: Any) -> None:
-        connection.isolation_level = "IMMEDIATE"  # a transaction takes the writer's place at its start, and waits for
-        it connection.execute("PRAGMA busy_timeout=30000")
+        connection.isolation_level = "IMMEDIATE"  # a transaction waits for its turn to write at its start
+        connection.execute("PRAGMA busy_timeout=30000")
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute("PRAGMA journal_mode=WAL")  # readers do not wait for the writer
         connection.execute("PRAGMA synchronous=FULL")  # and a commit is on the disk when it returns
@@ -193,9 +193,7 @@ def _requeue_own_workflows(system: sa.Engine, executor_id: str) -> None:
         if workflow.queue_name in {None, RECOVERY_QUEUE}
     ]
     if left_behind:
-        client.register_queue(
-            RECOVERY_QUEUE, polling_interval_sec=_AT_ONCE_SECONDS, on_conflict="always_update"
-        )
+        client.register_queue(RECOVERY_QUEUE, polling_interval_sec=_AT_ONCE_SECONDS, on_conflict="always_update")
         client.resume_workflows(left_behind, queue_name=RECOVERY_QUEUE)
 
 

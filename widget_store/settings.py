@@ -15,7 +15,7 @@ _CHECKOUT = Path(__file__).resolve().parent.parent
 
 
 def default_data_dir() -> Path:
-    """`.widget_store` in the checkout of this project, or in the home folder when the kit was installed as a package."""
+    """`.widget_store` in the checkout of this project, or in the home folder when the kit is an installed package."""
     home = _CHECKOUT if (_CHECKOUT / "pyproject.toml").exists() else Path.home()
     return home / ".widget_store"
 
@@ -38,8 +38,8 @@ class Settings(BaseSettings):
     database_url: Annotated[str, AfterValidator(_usable_url)] | None = Field(
         default=None,
         repr=False,  # it may hold a password
-        description="a PostgreSQL server (`postgresql+psycopg://…`) or an SQLite file (`sqlite:///…`) to use instead of "
-        "the embedded PostgreSQL",
+        description="a PostgreSQL server (`postgresql+psycopg://…`) or an SQLite file (`sqlite:///…`) to use "
+        "instead of the embedded PostgreSQL",
     )
     payment_timeout: float = Field(
         default=60.0, gt=0, allow_inf_nan=False, description="seconds a checkout waits for its payment"

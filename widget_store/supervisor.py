@@ -68,6 +68,7 @@ class Supervisor:
         self._announced = False
 
     def run(self, announce: Callable[[str], None]) -> None:
+        """Keep the workers alive, until it is time to stop; `announce` is given the URL once all of them answer."""
         ids = executors.claim(self._database, self._plan.workers)
         workers = [_WorkerProcess(self._plan, self._database, self._processes, name) for name in ids.ids]
         try:
@@ -86,7 +87,7 @@ class Supervisor:
             ids.release()
 
     def _wait(self, workers: "list[_WorkerProcess]") -> None:
-        """Sleep until something happens: a worker is ready or dead, or it is time to stop, or to look at the database."""
+        """Sleep until a worker is ready or dead, or it is time to stop, or to look at the database."""
         wait([self._stop, *(handle for worker in workers for handle in worker.handles())], _LOOK_EVERY_SECONDS)
 
     def _revive(self, workers: "list[_WorkerProcess]") -> None:

@@ -1,7 +1,7 @@
 """The database operations of the store, each of which happens exactly once.
 
-Each is one conditional statement wherever one will do: it states what must be true *and* changes it, so two customers can't
-both take the last widget, and nothing needs a lock that is held while thinking.
+Each is one conditional statement wherever one will do: it states what must be true *and* changes it, so two customers
+can't both take the last widget, and nothing needs a lock that is held while thinking.
 """
 
 import sqlalchemy as sa
@@ -32,11 +32,7 @@ def reserve_inventory() -> bool:
 @transaction
 def undo_reserve_inventory() -> None:
     """Put the widget that was reserved back on the shelf."""
-    put_back = (
-        products.update()
-        .where(products.c.product_id == PRODUCT_ID)
-        .values(inventory=products.c.inventory + 1)
-    )
+    put_back = products.update().where(products.c.product_id == PRODUCT_ID).values(inventory=products.c.inventory + 1)
     sql_session().execute(put_back)
 
 

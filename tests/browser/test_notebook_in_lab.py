@@ -106,7 +106,9 @@ def test_a_learner_buys_crashes_and_pays_with_the_buttons_and_then_runs_the_rest
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_text("Run All Cells", exact=True).click()
     executed = page.locator(".jp-CodeCell").last.locator(".jp-InputPrompt").filter(has_text=re.compile(r"\[\d+\]:"))
-    failed = page.locator(", ".join(f'[data-mime-type="application/vnd.jupyter.{kind}"]' for kind in ("error", "stderr")))
+    failed = page.locator(
+        ", ".join(f'[data-mime-type="application/vnd.jupyter.{kind}"]' for kind in ("error", "stderr"))
+    )
     expect(executed.or_(failed).first).to_be_visible(timeout=120_000)
     assert failed.all_inner_texts() == []
 
@@ -114,4 +116,3 @@ def test_a_learner_buys_crashes_and_pays_with_the_buttons_and_then_runs_the_rest
 def _run_cells(page: Page, count: int) -> None:
     for _ in range(count):
         page.keyboard.press("Shift+Enter")
-

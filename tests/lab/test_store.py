@@ -89,9 +89,7 @@ def test_starting_a_running_store_again_does_no_harm(store: Store) -> None:
     assert store.start().worker_pid() == worker
 
 
-def test_a_second_store_of_the_kernel_stops_the_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_second_store_of_the_kernel_stops_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WIDGET_STORE_DATABASE_URL", f"sqlite:///{tmp_path / 'store.sqlite'}")
     with Store() as first:
         pid = first.worker_pid()

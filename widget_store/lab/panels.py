@@ -1,4 +1,4 @@
-"""What a learner clicks. A model holds what has happened and knows no widget; the views only show it and pass on the clicks."""
+"""What a learner clicks. A model holds what has happened; the view, which alone knows widgets, shows it."""
 
 import threading
 from collections.abc import Callable
@@ -110,7 +110,7 @@ class Lab(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         return "Lab: Buy, Pay, Decline, Restock, Crash, and the timeline"
 
     def unless_you_did(self, *clicks: str) -> None:
-        """Make the clicks that a lesson needs and the learner has not made since the last call, so that "Run All" works too.
+        """Make the clicks that the learner has not made since the last call, so that "Run All" works too.
 
         Args:
             clicks: Of "buy", "pay" and "crash", in the order in which they are to be made.
@@ -185,4 +185,3 @@ def _link(store: Store) -> str:
     port = store.url.rpartition(":")[2]
     address = f"{hub}proxy/{port}/" if hub else f"{store.url}/"
     return f'The same store as a web page: <a href="{escape(address)}" target="_blank">{escape(address)}</a>'
-

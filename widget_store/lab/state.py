@@ -118,7 +118,8 @@ class State:
         """The steps of a workflow that have a checkpoint, in order."""
         events = self._published(workflow_id)
         recorded = self._client.list_workflow_steps(workflow_id)
-        # DBOS records the timer of a wait for a message as a step of its own, a sleep right behind it: no news to a reader.
+        # DBOS records the timer of a wait for a message as a step of its own, a sleep right behind it: no news to a
+        # reader.
         timers = {step["function_id"] + 1 for step in recorded if step["function_name"] == "DBOS.recv"}
         return [
             Step(

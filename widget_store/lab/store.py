@@ -43,17 +43,17 @@ class StoreRefused(WidgetStoreError):
 
 @dataclass
 class Death:
-    """One death of the serving process. Times are seconds since 1970; `back_at` is None until the store answers again."""
+    """One death of the serving process. Times are seconds since 1970; `back_at` is None until it answers again."""
 
     died_at: float
     back_at: float | None = None
 
 
 class Store:
-    """A running store. There is at most one in a kernel: starting another stops the one before, so a cell may be run again.
+    """A running store. A kernel has at most one: starting another stops the one before, so a cell may be run again.
 
-    Every call is repeated while the store is away, with the same key, as a careful customer's would be: it returns once it is
-    answered, whatever died in between.
+    Every call is repeated while the store is away, with the same key, as a careful customer's would be: it returns once
+    it is answered, whatever died in between.
 
     Args:
         app: A Python file with a `checkout_workflow` to serve instead of the store's own.

@@ -1,4 +1,4 @@
-"""The timeline of orders as a picture: one row a step, and the crashes across them. Drawn as SVG, in the notebook's colours."""
+"""The timeline of orders as a picture: one row a step, the crashes across them, in the notebook's colours."""
 
 import time
 from collections.abc import Sequence
@@ -15,8 +15,8 @@ _LABEL_WIDTH = 135
 _SECONDS_SHOWN_AT_LEAST = 3.0
 _STYLE = """
 .ws-scroll { overflow-x: auto; }
-.ws-timeline { min-width: 680px; max-width: 900px; width: 100%; color: var(--jp-ui-font-color1, #212121); font: 13px system-ui, sans-serif; }
-.ws-timeline text { fill: currentColor; }
+.ws-timeline { min-width: 680px; max-width: 900px; width: 100%; color: var(--jp-ui-font-color1, #212121); font: 13px
+system-ui, sans-serif; } .ws-timeline text { fill: currentColor; }
 .ws-timeline .axis { stroke: currentColor; stroke-opacity: .25; }
 .ws-timeline .step { fill: #1668a8; }
 .ws-timeline .wait { fill: none; stroke: #1668a8; stroke-width: 1.5; stroke-dasharray: 4 3; }
@@ -106,7 +106,8 @@ class _Picture:
         ]
         sentence = _sentence(title, rows, deaths)
         return (
-            f'<div class="ws-scroll"><svg class="ws-timeline" viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{escape(sentence)}">'
+            f'<div class="ws-scroll"><svg class="ws-timeline" viewBox="0 0 {_WIDTH} {height}" role="img"'
+            f' aria-label="{escape(sentence)}">'
             f"<style>{_STYLE}</style>{_HATCH}"
             f'<text x="0" y="15" font-weight="600" font-size="15">{escape(title)}</text>{"".join(body)}</svg></div>'
         )
