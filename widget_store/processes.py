@@ -4,10 +4,15 @@ import contextlib
 import multiprocessing as mp
 import signal
 from collections.abc import Iterator
-from multiprocessing.context import BaseContext
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerContext, SpawnContext  # Windows has only the second
+
+Processes: TypeAlias = "ForkServerContext | SpawnContext"
 
 
-def warm_processes() -> BaseContext:
+def warm_processes() -> Processes:
     """A process that has imported everything, and forks workers; where there is no fork, fresh interpreters.
 
     It imports while its caller goes on, so ask early. Asked again, it is the same process.

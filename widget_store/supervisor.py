@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ import psycopg
 from widget_store import executors
 from widget_store.database import Database, open_database
 from widget_store.errors import PortTaken, StoreDidNotStart, WidgetStoreError
-from widget_store.processes import warm_processes
+from widget_store.processes import Processes, warm_processes
 from widget_store.settings import Settings
 
 _DEATHS_AT_START = 5
@@ -60,7 +59,7 @@ def run(plan: Plan, announce: Callable[[str], None]) -> None:
 class Supervisor:
     """Starts the workers and starts them again, until `stop` has something to read."""
 
-    def __init__(self, plan: Plan, database: Database, processes: BaseContext, stop: Connection) -> None:
+    def __init__(self, plan: Plan, database: Database, processes: Processes, stop: Connection) -> None:
         self._plan = plan
         self._database = database
         self._processes = processes
@@ -120,7 +119,7 @@ class Supervisor:
 class _WorkerProcess:
     """One worker, in whichever process it lives in now."""
 
-    def __init__(self, plan: Plan, database: Database, processes: BaseContext, executor_id: str) -> None:
+    def __init__(self, plan: Plan, database: Database, processes: Processes, executor_id: str) -> None:
         self._plan = plan
         self._database = database
         self._processes = processes
@@ -134,7 +133,7 @@ class _WorkerProcess:
     def start(self) -> None:
         self.ready = False
         self._messages, theirs = self._processes.Pipe(duplex=False)
-        self._process = self._processes.Process(  # type: ignore[attr-defined] - every context has it
+        self._process = self._processes.Process(
             target=_serve_in_this_process, args=(self._executor_id, self._plan, self._database, theirs), name="worker"
         )
         self._process.start()
@@ -220,7 +219,7 @@ def _stop_signals(stop_with_stdin: bool) -> Iterator[Connection]:
 
     before = {which: signal.signal(which, note) for which in (signal.SIGTERM, signal.SIGINT)}
     if stop_with_stdin:
-        threading.Thread(target=lambda: (_wait_for_end_of_stdin(), note()), daemon=True).start()
+        threading.Thread(target=_when_stdin_ends, args=(note,), daemon=True).start()
     try:
         yield stop
     finally:
@@ -228,10 +227,11 @@ def _stop_signals(stop_with_stdin: bool) -> Iterator[Connection]:
             signal.signal(which, handler)
 
 
-def _wait_for_end_of_stdin() -> None:
+def _when_stdin_ends(act: Callable[[], None]) -> None:
     # Not through `sys.stdin`: a thread that waits inside its buffer is a fatal error when the interpreter ends.
     while os.read(sys.stdin.fileno(), 4096):
         pass
+    act()
 
 
 def _serve_in_this_process(executor_id: str, plan: Plan, database: Database, to_supervisor: Connection) -> None:

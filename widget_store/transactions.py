@@ -14,7 +14,8 @@ from widget_store.schema import FULL_SHELF, PRODUCT_ID, OrderStatus, orders, pro
 def create_order() -> int:
     """Create a PENDING order and return its id."""
     new_order = orders.insert().values(product_id=PRODUCT_ID, order_status=OrderStatus.PENDING)
-    return sql_session().execute(new_order.returning(orders.c.order_id)).scalar_one()
+    order_id: int = sql_session().execute(new_order.returning(orders.c.order_id)).scalar_one()
+    return order_id
 
 
 @transaction
@@ -77,7 +78,7 @@ def restock() -> int:
     pending = session.execute(
         sa.select(sa.func.count()).where(orders.c.order_status == OrderStatus.PENDING)
     ).scalar_one()
-    missing = max(0, FULL_SHELF - pending - inventory)
+    missing: int = max(0, FULL_SHELF - pending - inventory)
     session.execute(
         products.update()
         .where(products.c.product_id == PRODUCT_ID)
