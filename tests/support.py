@@ -115,13 +115,12 @@ class Serving:
     def persistently(self, call: Callable[[], httpx.Response]) -> httpx.Response:
         """Repeat a call until somebody answers, as a customer does whose store has just been killed."""
 
-        def answer() -> httpx.Response | None:
+        def answers() -> list[httpx.Response]:
             with contextlib.suppress(httpx.TransportError):
-                return call()
-            return None
+                return [call()]
+            return []
 
-        found = eventually(lambda: (answer(),), "an answer")[0]
-        return found or eventually(answer, "an answer from the store that was killed")
+        return eventually(answers, "an answer from a store that was killed")[0]
 
     def worker(self) -> psutil.Process:
         """The process that serves, once there is one."""
@@ -195,7 +194,8 @@ class Books:
     def set_inventory(self, widgets: int) -> None:
         """Take widgets off the shelf, or put some there, as if the store had opened with so many."""
         self.store(
-            "UPDATE products SET stock_added = stock_added - inventory + :widgets, inventory = :widgets RETURNING inventory",
+            "UPDATE products SET stock_added = stock_added - inventory + :widgets, inventory = :widgets"
+            " RETURNING inventory",
             widgets=widgets,
         )
 

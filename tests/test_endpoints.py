@@ -338,7 +338,7 @@ def test_an_unsigned_or_wrongly_signed_payment_changes_nothing(signed: Serving) 
     stock = signed.inventory()
     wrong = ["", "00", "é", signature(f"{key}/failed"), signature(key)]
     refused = [signed.pay(key)] + [
-        signed.client.post(f"/payment_webhook/{key}/paid", headers={"X-Widget-Signature": text.encode()})
+        signed.client.post(f"/payment_webhook/{key}/paid", headers={b"X-Widget-Signature": text.encode()})
         for text in wrong
     ]
     assert {answer.status_code for answer in refused} == {401}

@@ -31,7 +31,7 @@ def bound_database(database: Database) -> Iterator[Database]:
 def _full_shelf_and_no_orders(bound_database: Database) -> None:
     books = Books(bound_database)
     books.store("DELETE FROM orders RETURNING order_id")
-    books.store(f"UPDATE products SET inventory = {FULL_SHELF}, stock_added = {FULL_SHELF} RETURNING inventory")
+    books.store("UPDATE products SET inventory = :full, stock_added = :full RETURNING inventory", full=FULL_SHELF)
 
 
 def status(books: Books, order_id: int) -> int:
