@@ -40,7 +40,5 @@ def test_every_link_to_a_file_leads_somewhere(document: str) -> None:
 
 
 def test_contributing_names_only_files_that_exist() -> None:
-    named = re.findall(
-        r"`((?:widget_store|tests|notebooks)/[\w/.]+)`", (ROOT / "CONTRIBUTING.md").read_text()
-    )
+    named = re.findall(r"`((?:widget_store|tests|notebooks)/[\w/.]+)`", (ROOT / "CONTRIBUTING.md").read_text())
     assert [name for name in named if "NN_" not in name and not (ROOT / name).exists()] == []

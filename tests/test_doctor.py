@@ -78,9 +78,7 @@ def test_a_taken_port_is_only_a_caution() -> None:
         assert "--port" in says(doctor.port, doctor.Caution)
 
 
-def test_a_folder_that_is_a_file_can_not_be_written_to(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_that_is_a_file_can_not_be_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("WIDGET_STORE_DATA_DIR", str(tmp_path / "file"))
     assert "WIDGET_STORE_DATA_DIR" in says(doctor.data_folder, doctor.Failure)

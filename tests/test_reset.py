@@ -54,9 +54,7 @@ def test_a_used_store_is_as_new_and_can_be_used_again(
         assert books.violations() == []
 
 
-def test_while_a_store_runs_nothing_is_reset(
-    new_database: Callable[[str], Database], database: Database
-) -> None:
+def test_while_a_store_runs_nothing_is_reset(new_database: Callable[[str], Database], database: Database) -> None:
     fresh = new_database("sqlite" if database.is_sqlite else "postgresql")
     settings, books = Settings(database_url=fresh.url), Books(fresh)
     reset_store(settings)
