@@ -4,6 +4,8 @@
 PYTHON ?= python3.13 python3.12 python3.11 python3.14 python3 python
 # More for pytest, as in: make test PYTEST_FLAGS="-k checkout"
 PYTEST_FLAGS ?=
+# How many tests run side by side: as many as there are cores.
+TESTERS ?= auto
 # The notebooks to execute again; without a name, all of them.
 NOTEBOOKS ?=
 # Only `make lock` needs uv. LOCK_FLAGS=--upgrade takes the newest releases the bounds in pyproject.toml allow.
@@ -27,7 +29,7 @@ lab: $(LAB) ## Open JupyterLab on the first notebook.
 	@$(BIN)/widget-store lab
 
 test: check ## Run everything a change must pass: check, then every test and every notebook.
-	@$(BIN)/pytest $(PYTEST_FLAGS)
+	@$(BIN)/pytest -n $(TESTERS) $(PYTEST_FLAGS)
 
 check: $(TEST) ## Lint, check formatting and types, and check which module may import which.
 	@$(BIN)/ruff check

@@ -46,15 +46,11 @@ def test_help_is_no_mistake(arguments: list[str], capsys: pytest.CaptureFixture[
 
 @pytest.mark.parametrize("name", ["serve", "reset", "stop-database"])
 @pytest.mark.parametrize("setting", ["WIDGET_STORE_DATABASE_URL", "WIDGET_STORE_PAYMENT_TIMEOUT"])
-def test_every_command_names_a_wrong_setting_and_keeps_its_value(
-    name: str, setting: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv(setting, SECRET)
-    status = main([name])
-    answer = capsys.readouterr()
-    assert (status, answer.out) == (1, "")
-    assert answer.err.startswith(f"widget-store {name}: {setting}:")
-    assert SECRET not in answer.err
+def test_every_command_names_a_wrong_setting_and_keeps_its_value(name: str, setting: str) -> None:
+    ended = command(name, **{setting: SECRET})
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.startswith(f"widget-store {name}: {setting}:")
+    assert SECRET not in ended.stderr
 
 
 @pytest.mark.slow("starts a process")
