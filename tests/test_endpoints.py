@@ -256,15 +256,26 @@ def test_of_contradicting_reports_one_wins(store: Serving) -> None:
     assert {status for status, code in answers if code == 409} == {"paid", "failed"} - believed
 
 
+def test_a_key_that_looks_like_the_child_of_another_does_not_stop_its_dispatch(store: Serving) -> None:
+    key = new_key()
+    for number in range(1, 12):  # DBOS calls a child workflow after its parent and the number of the step
+        assert store.buy(f"{key}-{number}").status_code == 200
+    order_id = store.sell(key)
+    eventually(lambda: store.order_status(order_id) == DISPATCHED, "the dispatch")
+    for number in range(1, 12):
+        assert store.pay(f"{key}-{number}", "failed").status_code == 200
+
+
 def test_an_unknown_payment_is_not_found(store: Serving) -> None:
     assert store.pay(new_key()).status_code == 404
 
 
-def test_a_workflow_that_is_no_checkout_is_not_found_as_a_payment(store: Serving, books: Books) -> None:
+def test_a_dispatch_is_no_payment_and_has_an_id_that_no_key_can_be(store: Serving, books: Books) -> None:
     store.sell(new_key())
     dispatch = "SELECT workflow_uuid FROM {dbos}workflow_status WHERE name = 'dispatch_order_workflow' LIMIT 1"
     ((workflow_id,),) = books.system(dispatch)
-    assert store.pay(workflow_id).status_code == 404
+    assert store.pay(workflow_id).status_code == 422
+    assert store.buy(workflow_id).status_code == 422
 
 
 @pytest.mark.parametrize("key", ["a" * 65, "a b", "a.b", "ä", "a%2Fb", "a/b", "%00", "'; DROP TABLE orders; --"])

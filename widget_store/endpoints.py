@@ -136,7 +136,8 @@ def create_app(  # noqa: C901, PLR0913 - one small function for each row of the 
 
     @app.get("/orders")
     def list_orders(
-        limit: Annotated[int, Query(ge=1, le=1000)] = 100, before: Annotated[int | None, Query(ge=1)] = None
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+        before: Annotated[int | None, Query(ge=1, le=2**31 - 1)] = None,
     ) -> list[dict[str, object]]:
         newest_first = sa.select(orders).order_by(orders.c.order_id.desc()).limit(limit)
         if before is not None:

@@ -70,11 +70,12 @@ def restock() -> int:
     """Fill the shelf, less what PENDING orders may still give back, and return how many widgets were added.
 
     An order that is PENDING may be cancelled, and then its widget returns. Without counting it, the shelf would end up
-    past full. The product row is locked first: while we count, no widget can be taken or given back.
+    past full. The first statement changes nothing, but locks the product row: while we count, no widget is taken or
+    given back.
     """
     session = sql_session()
-    shelf = sa.select(products.c.inventory).where(products.c.product_id == PRODUCT_ID).with_for_update()
-    inventory = session.execute(shelf).scalar_one()
+    lock_shelf = products.update().where(products.c.product_id == PRODUCT_ID).values(inventory=products.c.inventory)
+    inventory = session.execute(lock_shelf.returning(products.c.inventory)).scalar_one()
     pending = session.execute(
         sa.select(sa.func.count()).where(orders.c.order_status == OrderStatus.PENDING)
     ).scalar_one()

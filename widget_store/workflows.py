@@ -6,7 +6,7 @@ checkpoint returns its recorded result instead of running: so it goes on where i
 
 from dataclasses import dataclass
 
-from dbos import DBOS
+from dbos import DBOS, SetWorkflowID
 
 from widget_store.schema import DISPATCH_STEPS
 from widget_store.transactions import (
@@ -60,7 +60,8 @@ def checkout_workflow(key: str) -> str:
 
     if payment == "paid":
         mark_order_paid(order_id)
-        DBOS.start_workflow(dispatch_order_workflow, order_id)
+        with SetWorkflowID(f"{key}.dispatch"):  # an id that no customer's key can be: keys have no dot
+            DBOS.start_workflow(dispatch_order_workflow, order_id)
     else:  # declined, or no word in time
         undo_reserve_inventory()  # before the order stops being PENDING, so that a restock in between still counts it
         cancel_order(order_id)
