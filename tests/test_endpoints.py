@@ -409,7 +409,7 @@ def test_a_crash_endpoint_ends_the_process_without_an_answer(store: Serving) -> 
     assert store.worker() != before
 
 
-def test_an_unknown_crash_point_is_refused_with_the_known_ones(store: Serving) -> None:
+def test_what_is_no_crash_point_is_refused_with_an_example(store: Serving) -> None:
     answer = store.client.post("/crash_application", params={"at": "lunch"})
     assert answer.status_code == 422
-    assert "create_order:before" in answer.json()["detail"]
+    assert "create_order/effect/before" in answer.json()["detail"]

@@ -1,55 +1,86 @@
 """Where and how a store process can be made to die.
 
-Between two commits nothing that matters happens: what a crash leaves behind is decided by the last commit before it. So
-the *crash points* are the instants right before and right after the commits made on behalf of a workflow's steps, and
-they are named after the step and the side: `create_order:before`, `create_order:between`, `create_order:after`.
+What a crash leaves behind is what was committed before it. So the *crash points* are the instants right before and
+right after each commit that is made on behalf of a workflow or an HTTP call, on every engine of the process. DBOS's own
+background work has none: it changes no workflow. A crash point has a name that is the same in every run:
 
-    before    the step's work is done, but not committed: it will be as if it had never run
-    between   a transaction's work is committed with its own checkpoint; DBOS's record of the step is not yet
-    after     DBOS's record of the step is committed too: it will not run again
+    WORKFLOW/STEP/PHASE/SIDE            checkout_workflow/2.reserve_inventory/effect/after
 
-A step that isn't a transaction (an event, a message, the start of a workflow) has one commit, so no `between`.
+    WORKFLOW  the workflow, by its function's name; `http` for what an HTTP call commits itself; `recovery` for the
+              taking up of a dead process's workflows
+    STEP      the step, by DBOS's number for it and its name; or `start`, `end`, `send` and the like
+    PHASE     body        the inside of a step that is not a transaction
+              effect      the step's own SQL (a transaction's: with the checkpoint that makes it exactly once)
+              checkpoint  DBOS's record of the step: from here on, it does not run again
+              status      DBOS's record of the workflow: started, ended, queued
+              message     a message to a workflow
+              cleanup     what is thrown away at the end
+    SIDE      before, or after
+
+A transaction's body needs no points of its own: before its effect is committed, all of it has run and nothing is kept.
+What is reached again in one process has `#2`, `#3` and so on behind its name.
 """
 
+import contextlib
 import os
+import re
 import signal
-from collections.abc import Mapping
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, cast
+from fnmatch import fnmatchcase
+from functools import wraps
+from typing import Any
 
 import sqlalchemy as sa
+from dbos import DBOS
 from sqlalchemy import event
 
 from widget_store.exactly_once import TRANSACTION
 
-SIDES = {
-    "before": "before its work is committed",
-    "between": "its work committed, DBOS's record of it not",
-    "after": "after DBOS has recorded it",
-}
-STEPS = {  # in the order in which a checkout meets them; whether each is a transaction
-    "create_order": True,
-    "reserve_inventory": True,
-    "set_event payment_id": False,
-    "recv": False,
-    "mark_order_paid": True,
-    "dispatch_order_workflow": False,
-    "set_event order_id": False,
-    "update_order_progress": True,
-    "undo_reserve_inventory": True,
-    "cancel_order": True,
-}
-_NOTE = "widget_store.commit"
+_WRITE = re.compile(
+    r"\b(INSERT\s+INTO|DELETE\s+FROM|UPDATE)\s+(?:\w+\.)?\"?(\w+)\"?(?=\s+SET\b|\s*\(|\s+AS\b|\s+WHERE\b|\s*$)"
+)
+_UNCOMMITTED = "widget_store.uncommitted"
+_COMMITTED = "widget_store.committed"
+_BECOMES = {"PENDING": "dequeue", "ENQUEUED": "requeue", "SUCCESS": "end", "ERROR": "fail", "CANCELLED": "cancel"}
+
+_step_body: ContextVar[str] = ContextVar("_step_body")
+"""The name of the step in whose body this code runs, for steps that are not transactions."""
 
 
-def crash_points() -> list[str]:
-    """The names of all crash points of the checkout and its dispatch, in the order in which a checkout meets them."""
-    return [
-        f"{step}:{side}"
-        for step, is_transaction in STEPS.items()
-        for side in SIDES
-        if side != "between" or is_transaction
-    ]
+STEPS = {  # of the store's own checkout, in the order in which it meets them; whether each is a transaction
+    "checkout_workflow/*.create_order": True,
+    "checkout_workflow/*.reserve_inventory": True,
+    "checkout_workflow/*.set_event payment_id": False,
+    "checkout_workflow/*.recv": False,
+    "checkout_workflow/*.mark_order_paid": True,
+    "checkout_workflow/*.dispatch_order_workflow": False,
+    "checkout_workflow/*.set_event order_id": False,
+    "dispatch_order_workflow/*.update_order_progress": True,
+    "checkout_workflow/*.undo_reserve_inventory": True,
+    "checkout_workflow/*.cancel_order": True,
+}
+
+
+def checkout_points() -> dict[str, str]:
+    """The crash points worth choosing by hand: before, within and after each step of the store's checkout.
+
+    Returns:
+        For each point, as a pattern, what it is in words.
+    """
+    points = {}
+    for step, is_transaction in STEPS.items():
+        name = step.partition(".")[2]
+        if is_transaction:
+            points[f"{step}/effect/before"] = f"in {name}: before its work is committed"
+            points[f"{step}/effect/after"] = f"in {name}: its work committed, DBOS's record of it not"
+        else:
+            points[f"{step}/checkpoint/before"] = f"in {name}: before DBOS has recorded it"
+        points[f"{step}/checkpoint/after"] = f"in {name}: after DBOS has recorded it"
+    return points
 
 
 def die() -> None:
@@ -59,81 +90,211 @@ def die() -> None:
     os._exit(137)  # Windows has no SIGKILL; this skips every handler too
 
 
-@dataclass
-class _Commit:
-    """What the transaction that is open on a connection is about to commit."""
+@dataclass(frozen=True)
+class _Write:
+    """One statement that changes a table."""
 
-    step: str
-    of_transaction: bool
-    done: bool = False
+    verb: str
+    table: str
+    values: Mapping[str, Any]
 
-    def point(self) -> str:
-        if self.of_transaction:
-            return f"{self.step}:{'between' if self.done else 'before'}"
-        if STEPS.get(self.step):  # the record of a transaction, whose work has its own commit before this one
-            return f"{self.step}:{'after' if self.done else 'between'}"
-        return f"{self.step}:{'after' if self.done else 'before'}"
+    def workflow_ids(self) -> list[str]:
+        return [str(value) for name, value in self.values.items() if name.startswith(("workflow_uuid", "wf_id"))]
+
+
+class _Names:
+    """Gives a commit its name, by what it writes."""
+
+    def __init__(self, system: sa.Engine) -> None:
+        self._system = system
+        self._workflows: dict[str, str] = {}
+
+    def of(self, writes: list[_Write], connection: sa.Connection) -> str | None:
+        """The name of the commit that makes these writes last; None when it concerns no workflow and no HTTP call."""
+        if not writes:
+            return None
+        transaction = connection.info.pop(TRANSACTION, None)
+        inserts = {write.table: write.values for write in writes if write.verb == "INSERT INTO"}
+        name = self._of_step(inserts, transaction) or self._of_call(inserts) or self._of_change(writes)
+        if name is None and connection.engine.pool is not self._system.pool:
+            name = self._of_own_sql(transaction or writes[0].table)
+        return name
+
+    def of_body(self) -> str:
+        """The name of the step body in which this code runs."""
+        return f"{self._workflow(DBOS.workflow_id)}/{DBOS.step_id}.{_step_body.get()}/body"
+
+    def _of_step(self, inserts: dict[str, Mapping[str, Any]], transaction: str | None) -> str | None:
+        if record := inserts.get("operation_outputs"):
+            name = str(record["function_name"]).removeprefix("DBOS.")
+            if published := inserts.get("workflow_events"):
+                name = f"set_event {published['key']}"
+            return f"{self._workflow(record['workflow_uuid'])}/{record['function_id']}.{name}/checkpoint"
+        if record := inserts.get("datasource_outputs"):
+            return f"{self._workflow(record['workflow_id'])}/{record['step_id']}.{transaction}/effect"
+        return None
+
+    def _of_call(self, inserts: dict[str, Mapping[str, Any]]) -> str | None:
+        if started := inserts.get("workflow_status"):
+            self._workflows[started["workflow_uuid"]] = started["name"]
+            return f"http/start {started['name']}/status"
+        if message := inserts.get("notifications"):
+            return f"http/send {_value(message, 'topic')}/message"
+        return None
+
+    def _of_change(self, writes: list[_Write]) -> str | None:
+        for write in writes:
+            if write.table == "datasource_outputs":  # DBOS keeps them only for as long as their workflow runs
+                return f"{self._workflow(DBOS.workflow_id)}/end/cleanup"
+            status = write.values.get("new_status", write.values.get("status"))
+            ids = write.workflow_ids()
+            if (
+                write.table == "workflow_status" and status in _BECOMES and ids
+            ):  # without ids: DBOS looks for overdue ones
+                change, workflows = _BECOMES[status], "+".join(self._workflow(each) for each in ids)
+                in_recovery = change.endswith("queue")
+                return f"recovery/{change} {workflows}/status" if in_recovery else f"{workflows}/{change}/status"
+        return None
+
+    def _of_own_sql(self, what: str) -> str:
+        """SQL that DBOS knows nothing of: in the body of a plain step, beside all steps, or in no workflow at all."""
+        if DBOS.workflow_id is None:
+            return f"http/{what}/effect"
+        step = "outside of a step" if DBOS.step_id is None else f"{DBOS.step_id}.{_step_body.get(what)}"
+        return f"{self._workflow(DBOS.workflow_id)}/{step}/effect"
+
+    def _workflow(self, workflow_id: str | None) -> str:
+        """The name of a workflow's function. That of a workflow which another process started is in the database."""
+        if workflow_id is None:
+            return "no workflow"
+        if workflow_id not in self._workflows:
+            schema = "" if self._system.dialect.name == "sqlite" else "dbos."
+            query = sa.text(f"SELECT name FROM {schema}workflow_status WHERE workflow_uuid = :id")  # noqa: S608 - a constant
+            with self._system.connect() as connection:
+                self._workflows[workflow_id] = connection.execute(query, {"id": workflow_id}).scalar_one()
+        return self._workflows[workflow_id]
 
 
 class CrashPoints:
-    """Watches the commits of a process, and ends it at the point that is armed. Inert until one is.
+    """Watches what a process commits, and ends it at the point that is armed. Make one a process.
 
-    Attributes:
-        armed: The crash point at which the process will die, or None. A restarted process starts with None.
+    Args:
+        armed: Die at the first point whose name this is, or matches as a pattern with `*`.
+        tell: Called with the name of each point that is reached; also of the last one.
     """
 
-    def __init__(self) -> None:
-        self.armed: str | None = None
+    def __init__(self, armed: str | None = None, tell: Callable[[str], None] | None = None) -> None:
+        self.armed = armed
+        self._tell = tell
+        self._reached: Counter[str] = Counter()
+        self._one_at_a_time = threading.Lock()
 
-    def arm(self, point: str) -> None:
-        """Die at this crash point, the next time a workflow of this process reaches it.
+    def arm(self, pattern: str) -> None:
+        """Die at the first point with this name, the next time it is reached.
 
         Raises:
-            ValueError: When there is no such point.
+            ValueError: When no crash point can have such a name.
         """
-        if point not in crash_points():
-            raise ValueError(f"There is no crash point {point!r}. There are: {', '.join(crash_points())}.")
-        self.armed = point
+        if len(pattern.split("/")) != 4 or not pattern.endswith(("/before", "/after", "*")):
+            raise ValueError(
+                f"{pattern!r} is no crash point. They are named WORKFLOW/STEP/PHASE/SIDE, "
+                f"as in {next(iter(checkout_points()))}"
+            )
+        self.armed = pattern
 
-    def watch(self, transactions: sa.Engine, system: sa.Engine) -> None:
-        """Follow the commits of the store's transactions, and those of DBOS's system database."""
-        event.listen(system, "after_cursor_execute", self._note_record)
-        for engine in (transactions, system):
-            event.listen(engine, "commit", self._before_commit)
-            event.listen(engine, "rollback", self._forget)
-            event.listen(engine, "checkin", self._after_commit)
+    def watch(self, system: sa.Engine) -> None:
+        """Follow the commits of every engine of this process, also of those that are still to be made.
 
-    def _note_record(self, connection: sa.Connection, _cursor: Any, statement: str, *execution: Any) -> None:
-        """Remember which step's record is being written; DBOS writes an event and its record in one commit."""
-        if self.armed is None or not statement.startswith("INSERT INTO"):
-            return
-        table = statement.split("(", 1)[0]
-        if "workflow_events " in table:
-            connection.info[_NOTE] = _Commit(f"set_event {_values(execution)['key']}", of_transaction=False)
-        elif "operation_outputs" in table and _NOTE not in connection.info:
-            name = str(_values(execution)["function_name"]).removeprefix("DBOS.")
-            connection.info[_NOTE] = _Commit(name, of_transaction=False)
+        Args:
+            system: The engine of DBOS's system tables.
+        """
+        self._names = _Names(system)
+        event.listen(sa.Engine, "before_cursor_execute", self._before_statement)
+        event.listen(sa.Engine, "after_cursor_execute", self._after_statement)
+        event.listen(sa.Engine, "commit", self._before_commit)
+        event.listen(sa.Engine, "rollback", self._forget)
+        event.listen(sa.pool.Pool, "checkin", self._after_use)
+
+    @contextlib.contextmanager
+    def watch_step_bodies(self) -> Iterator[None]:
+        """Give the steps that are defined meanwhile, with `@DBOS.step()`, crash points at both ends of their bodies.
+
+        DBOS tells nobody when a step's body begins, so its decorator is replaced by one that does.
+        """
+        decorate = DBOS.step
+
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            return lambda function: decorate(*args, **kwargs)(self._watched_body(function, kwargs.get("name")))
+
+        DBOS.step = watched  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            DBOS.step = decorate  # type: ignore[method-assign]
+
+    def _watched_body(self, function: Callable[..., Any], name: str | None) -> Callable[..., Any]:
+        @wraps(function)
+        def body(*args: Any, **kwargs: Any) -> Any:
+            if DBOS.step_id is None:  # called outside of a workflow: an ordinary function
+                return function(*args, **kwargs)
+            here = _step_body.set(name or function.__qualname__)
+            point = self._names.of_body()
+            try:
+                self._reach(point, "before")
+                result = function(*args, **kwargs)
+                self._reach(point, "after")
+                return result
+            finally:
+                _step_body.reset(here)
+
+        return body
+
+    # --- the life of a transaction, as SQLAlchemy tells it
+
+    def _before_statement(self, connection: sa.Connection, _cursor: Any, statement: str, *execution: Any) -> None:
+        self._after_commit(connection.info)  # of the transaction before this one, on a connection that was kept
+        if _commits_by_itself(connection) and (commit := self._names.of(_writes(statement, execution), connection)):
+            self._reach(commit, "before")
+
+    def _after_statement(self, connection: sa.Connection, _cursor: Any, statement: str, *execution: Any) -> None:
+        writes = _writes(statement, execution)
+        if not _commits_by_itself(connection):
+            connection.info.setdefault(_UNCOMMITTED, []).extend(writes)
+        elif commit := self._names.of(writes, connection):
+            self._reach(commit, "after")
 
     def _before_commit(self, connection: sa.Connection) -> None:
-        if name := connection.info.pop(TRANSACTION, None):
-            connection.info[_NOTE] = _Commit(name, of_transaction=True)
-        if commit := connection.info.get(_NOTE):
-            self._die_if_armed(commit)
-            commit.done = True
+        if commit := self._names.of(connection.info.pop(_UNCOMMITTED, []), connection):
+            self._reach(commit, "before")
+            connection.info[_COMMITTED] = commit
 
-    def _after_commit(self, _dbapi_connection: Any, record: Any) -> None:
-        commit = record.info.pop(_NOTE, None)
-        if commit is not None and commit.done:
-            self._die_if_armed(commit)
+    def _after_commit(self, info: dict[str, Any]) -> None:
+        if commit := info.pop(_COMMITTED, None):
+            self._reach(commit, "after")
+
+    def _after_use(self, _dbapi_connection: Any, record: Any) -> None:
+        """SQLAlchemy tells of a commit before it happens; that it has, we know when its connection is given back."""
+        self._after_commit(record.info)
 
     def _forget(self, connection: sa.Connection) -> None:
-        if not getattr(connection.info.get(_NOTE), "done", False):
-            connection.info.pop(_NOTE, None)
-        connection.info.pop(TRANSACTION, None)
+        for note in (_UNCOMMITTED, TRANSACTION):
+            connection.info.pop(note, None)
 
-    def _die_if_armed(self, commit: _Commit) -> None:
-        if commit.point() == self.armed:
-            die()
+    def _reach(self, commit: str, side: str) -> None:
+        with self._one_at_a_time:
+            name = f"{commit}/{side}"
+            self._reached[name] += 1
+            if self._reached[name] > 1:
+                name = f"{name}#{self._reached[name]}"
+            if self._tell is not None:
+                self._tell(name)
+            if self.armed is not None and (name == self.armed or fnmatchcase(name, self.armed)):
+                die()
+
+
+def _writes(statement: str, execution: tuple[Any, ...]) -> list[_Write]:
+    found = _WRITE.search(statement)
+    return [_Write(" ".join(found[1].split()), found[2], _values(execution))] if found else []
 
 
 def _values(execution: tuple[Any, ...]) -> Mapping[str, Any]:
@@ -141,4 +302,16 @@ def _values(execution: tuple[Any, ...]) -> Mapping[str, Any]:
     parameters, context, _executemany = execution
     if isinstance(parameters, dict):
         return parameters
-    return cast("Mapping[str, Any]", context.compiled_parameters[0])
+    compiled = getattr(context, "compiled_parameters", None)
+    return compiled[0] if compiled else {}
+
+
+def _value(values: Mapping[str, Any], name: str) -> Any:
+    """A value by its column, also where SQLAlchemy has put a number behind the name."""
+    return next((value for key, value in values.items() if key.startswith(name)), None)
+
+
+def _commits_by_itself(connection: sa.Connection) -> bool:
+    """Whether each statement on this connection is a transaction of its own."""
+    raw: Any = connection.connection.dbapi_connection
+    return bool(raw.isolation_level is None if connection.dialect.name == "sqlite" else raw.autocommit)

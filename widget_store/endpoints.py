@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import sqlalchemy as sa
 from dbos import DBOS, SetWorkflowID
-from fastapi import Depends, FastAPI, Header, HTTPException, Path, Query, Request
+from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Path, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -37,11 +37,12 @@ class CheckoutFailed(Exception):
     """The workflow itself raised an error, so no event will ever come."""
 
 
-def create_app(  # noqa: C901, PLR0913 - one small function for each row of the interface, and what they need
+def create_app(  # noqa: C901, PLR0913, PLR0915 - one small function for each row of the interface, and what they need
     checkout_workflow: CheckoutWorkflow,
     engine: sa.Engine,
     *,
     executor_id: str,
+    router: APIRouter | None = None,
     webhook_secret: str | None = None,
     crash_points: CrashPoints | None = None,
     hosts: frozenset[str] | None = LOOPBACK,
@@ -53,6 +54,7 @@ def create_app(  # noqa: C901, PLR0913 - one small function for each row of the 
         checkout_workflow: Called with the customer's key, which becomes the workflow's id.
         engine: For reading products and orders.
         executor_id: What `GET /healthz` says of this worker.
+        router: Endpoints that take the place of those here that have the same path.
         webhook_secret: When given, payments must be signed with it.
         crash_points: When given, `POST /crash_application` exists, and can arm one of these.
         hosts: The names under which the store may be called; None for any, behind a proxy with a sign-in of its own.
@@ -60,6 +62,8 @@ def create_app(  # noqa: C901, PLR0913 - one small function for each row of the 
     """
     app = FastAPI(title="Widget store", docs_url=None, redoc_url=None, openapi_url="/openapi.json")
     app.mount("/static", StaticFiles(directory=STOREFRONT), name="static")
+    if router is not None:
+        app.include_router(router)  # the first endpoint that fits a request answers it
     answers = _Answers(answer_within)
 
     @app.exception_handler(CheckoutFailed)

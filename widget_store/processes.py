@@ -2,7 +2,9 @@
 
 import contextlib
 import multiprocessing as mp
+import os
 import signal
+import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -27,6 +29,18 @@ def warm_processes() -> Processes:
     with _ignored(signal.SIGINT):
         forkserver.ensure_running()
     return context
+
+
+def end_with_parent() -> None:
+    """Let this process end as soon as the one that started it has: without it, it would be an orphan."""
+    parent = mp.parent_process()
+
+    def follow() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
 
 
 @contextlib.contextmanager

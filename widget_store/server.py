@@ -18,6 +18,7 @@ import sqlalchemy as sa
 import uvicorn
 from dbos import DBOS, DBOSClient, DBOSConfig, SQLAlchemyDatasource
 from dbos._dbos import _get_or_create_dbos_registry
+from fastapi import APIRouter
 
 from widget_store import exactly_once, workflows
 from widget_store.crashes import CrashPoints
@@ -52,27 +53,31 @@ class Worker:
     host: str = "127.0.0.1"
     port: int = 8000
     app_file: Path | None = None
-    crash_endpoint: bool = False
     any_host: bool = False
     shares_port: bool = False
 
 
-def serve(worker: Worker, on_ready: Callable[[], None]) -> None:
-    """Serve until SIGTERM. Calls `on_ready` once requests are answered.
+def serve(worker: Worker, on_ready: Callable[[int], None], crash_points: CrashPoints | None = None) -> None:
+    """Serve until SIGTERM.
+
+    Args:
+        worker: What to serve, and where.
+        on_ready: Called with the port once requests are answered.
+        crash_points: When given, this process can be made to die at them; also by `POST /crash_application`.
 
     Raises:
         AppFileError: When the learner's file can't be used.
         OSError: When the port can't be had.
     """
     system, transactions = _engines(worker.database)
-    crash_points = CrashPoints() if worker.crash_endpoint else None
     if crash_points is not None:
-        crash_points.watch(transactions, system)
+        crash_points.watch(system)
 
-    checkout_workflow = _launch(worker, system, transactions)
+    learners = _launch(worker, system, transactions, crash_points)
     app = create_app(
-        checkout_workflow,
+        learners.checkout_workflow,
         transactions,
+        router=learners.router,
         executor_id=worker.executor_id,
         webhook_secret=_secret(worker.settings),
         crash_points=crash_points,
@@ -97,14 +102,14 @@ def serve(worker: Worker, on_ready: Callable[[], None]) -> None:
 class _Server(uvicorn.Server):
     """A uvicorn server that says when it answers."""
 
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[int], None]) -> None:
         super().__init__(config)
         self._on_ready = on_ready
 
     async def startup(self, sockets: Any = None) -> None:
         await super().startup(sockets)
         if self.started:
-            self._on_ready()
+            self._on_ready(self.servers[0].sockets[0].getsockname()[1])
 
 
 def _listen(config: uvicorn.Config, shares_port: bool) -> Any:
@@ -147,8 +152,10 @@ def _sqlite_engine(url: str) -> sa.Engine:
     return engine
 
 
-def _launch(worker: Worker, system: sa.Engine, transactions: sa.Engine) -> Callable[[str], Any]:
-    """Launch DBOS with everything registered, and return the checkout workflow to serve."""
+def _launch(
+    worker: Worker, system: sa.Engine, transactions: sa.Engine, crash_points: CrashPoints | None
+) -> "Application":
+    """Launch DBOS with everything registered, and return what is to be served."""
     workflows.pace.payment_timeout = worker.settings.payment_timeout
     workflows.pace.dispatch_interval = worker.settings.dispatch_interval
     config: DBOSConfig = {
@@ -162,14 +169,15 @@ def _launch(worker: Worker, system: sa.Engine, transactions: sa.Engine) -> Calla
         "notification_listener_polling_interval_sec": 0.01,  # SQLite can't notify: DBOS looks this often
     }
     DBOS(config=config)
-    checkout_workflow = workflows.checkout_workflow if worker.app_file is None else _load(worker.app_file)
+    with contextlib.nullcontext() if crash_points is None else crash_points.watch_step_bodies():
+        application = Application(workflows.checkout_workflow) if worker.app_file is None else _load(worker.app_file)
     exactly_once.bind(SQLAlchemyDatasource.create(worker.database.url, engine=transactions))
     with transactions.begin() as connection:
         create_tables(connection)
     _requeue_own_workflows(system, worker.executor_id)
     DBOS.launch()
     threading.Thread(target=_slow_down_recovery_queue, daemon=True).start()
-    return checkout_workflow
+    return application
 
 
 def _requeue_own_workflows(system: sa.Engine, executor_id: str) -> None:
@@ -206,13 +214,24 @@ def _slow_down_recovery_queue() -> None:
         queue.set_polling_interval_sec(_AT_REST_SECONDS)
 
 
-def _load(file: Path) -> Callable[[str], Any]:
-    """Run a learner's file, and return the `checkout_workflow` that it defines."""
+@dataclass(frozen=True)
+class Application:
+    """What is served: the checkout, and the endpoints that come before the store's own, if there are any."""
+
+    checkout_workflow: Callable[[str], Any]
+    router: APIRouter | None = None
+
+
+def _load(file: Path) -> Application:
+    """Run a learner's file, and return what it defines: a `checkout_workflow`, and maybe a `router` of endpoints."""
     module = _import_file(file)
     checkout_workflow = getattr(module, "checkout_workflow", None)
     if not callable(checkout_workflow):
         raise AppFileError(f"{file} defines no checkout_workflow(key). Define one, decorated with @DBOS.workflow().")
-    return cast("Callable[[str], Any]", checkout_workflow)  # it is the learner's
+    router = getattr(module, "router", None)
+    if router is not None and not isinstance(router, APIRouter):
+        raise AppFileError(f"{file} defines a router that is none: make it one with fastapi.APIRouter().")
+    return Application(cast("Callable[[str], Any]", checkout_workflow), router)
 
 
 def _import_file(file: Path) -> ModuleType:

@@ -21,7 +21,7 @@ import psycopg
 from widget_store import executors
 from widget_store.database import Database, open_database
 from widget_store.errors import PortTaken, StoreDidNotStart, WidgetStoreError
-from widget_store.processes import Processes, warm_processes
+from widget_store.processes import Processes, end_with_parent, warm_processes
 from widget_store.settings import Settings
 
 _DEATHS_AT_START = 5
@@ -237,7 +237,8 @@ def _when_stdin_ends(act: Callable[[], None]) -> None:
 def _serve_in_this_process(executor_id: str, plan: Plan, database: Database, to_supervisor: Connection) -> None:
     """The whole life of a worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_supervisor, daemon=True).start()
+    end_with_parent()
+    from widget_store.crashes import CrashPoints
     from widget_store.server import Worker, serve
 
     worker = Worker(
@@ -247,25 +248,17 @@ def _serve_in_this_process(executor_id: str, plan: Plan, database: Database, to_
         host=plan.host,
         port=plan.port,
         app_file=plan.app_file,
-        crash_endpoint=plan.crash_endpoint,
         any_host=plan.any_host,
         shares_port=plan.workers > 1,
     )
     try:
-        serve(worker, on_ready=lambda: to_supervisor.send(("ready", "")))
+        crash_points = CrashPoints() if plan.crash_endpoint else None
+        serve(worker, on_ready=lambda _port: to_supervisor.send(("ready", "")), crash_points=crash_points)
     except Exception as failure:  # noqa: BLE001 - whatever it was, the supervisor is told, and decides
         words = str(failure) if isinstance(failure, WidgetStoreError) else f"{type(failure).__name__}: {failure}"
         to_supervisor.send(("died", words))
         os._exit(1)
     os._exit(0)  # a workflow's thread may still wait for a payment; the next launch takes it up
-
-
-def _end_with_supervisor() -> None:
-    """A worker without its supervisor is an orphan: end."""
-    supervisor = mp.parent_process()
-    if supervisor is not None:
-        supervisor.join()
-        os._exit(1)
 
 
 def free_port(host: str, port: int) -> int:

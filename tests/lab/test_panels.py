@@ -43,7 +43,7 @@ def test_a_crash_in_the_middle_by_clicks(lab: Lab) -> None:
 
 
 def test_a_crash_point_is_armed_by_choosing_it(lab: Lab) -> None:
-    lab.when.value = "create_order:between"
+    lab.when.value = "checkout_workflow/*.create_order/effect/after"
     lab.crash.click()
     assert "will die in create_order" in lab.message.value
     deaths = len(lab.store.deaths)

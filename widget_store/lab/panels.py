@@ -7,7 +7,7 @@ from html import escape
 
 import ipywidgets as widgets
 
-from widget_store.crashes import SIDES, crash_points
+from widget_store.crashes import checkout_points
 from widget_store.errors import WidgetStoreError
 from widget_store.lab.store import Store, behind_hub
 from widget_store.lab.timeline import draw, stories
@@ -80,7 +80,7 @@ class Lab(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self.restock = _button("Restock", "refresh", "", "Fill the shelf")
         self.crash = _button("Crash", "bolt", "danger", "Kill the serving process with SIGKILL")
         self.when = widgets.Dropdown(
-            options=[(_NOW, _NOW), *((_in_words(point), point) for point in crash_points())],
+            options=[(_NOW, _NOW), *((words, point) for point, words in checkout_points().items())],
             description="Die",
             layout=widgets.Layout(width="460px", max_width="100%"),
         )
@@ -140,7 +140,7 @@ class Lab(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self.customer.says = (
             "The serving process was killed. Its supervisor starts it again."
             if point == _NOW
-            else f"The process will die {_in_words(point)}, the next time a checkout gets there. Buy or pay now."
+            else f"The process will die {checkout_points()[point]}, when a checkout gets there. Buy or pay now."
         )
 
     def _do(self, action: Callable[[], None]) -> None:
@@ -172,11 +172,6 @@ _WRAPPING = widgets.Layout(flex_flow="row wrap")
 
 def _button(label: str, icon: str, style: str, tooltip: str) -> widgets.Button:
     return widgets.Button(description=label, icon=icon, button_style=style, tooltip=tooltip)
-
-
-def _in_words(point: str) -> str:
-    step, side = point.split(":")
-    return f"in {step}: {SIDES[side]}"
 
 
 def _link(store: Store) -> str:
