@@ -179,7 +179,7 @@ class CrashPoints:
     """Watches what a process commits, and ends it at the point that is armed. Make one a process.
 
     Args:
-        armed: Die at the first point whose name this is, or matches as a pattern with `*`.
+        armed: Die at the next point with this name; it may be a pattern with `*`. With `#2`, at the second one.
         tell: Called with the name of each point that is reached; also of the last one.
     """
 
@@ -190,7 +190,7 @@ class CrashPoints:
         self._one_at_a_time = threading.Lock()
 
     def arm(self, pattern: str) -> None:
-        """Die at the first point with this name, the next time it is reached.
+        """Die at the next point with this name, which may be a pattern with `*`.
 
         Raises:
             ValueError: When no crash point can have such a name.
@@ -282,13 +282,13 @@ class CrashPoints:
 
     def _reach(self, commit: str, side: str) -> None:
         with self._one_at_a_time:
-            name = f"{commit}/{side}"
-            self._reached[name] += 1
-            if self._reached[name] > 1:
-                name = f"{name}#{self._reached[name]}"
+            point = f"{commit}/{side}"
+            self._reached[point] += 1
+            times = self._reached[point]
+            name = point if times == 1 else f"{point}#{times}"
             if self._tell is not None:
                 self._tell(name)
-            if self.armed is not None and (name == self.armed or fnmatchcase(name, self.armed)):
+            if self.armed is not None and (name == self.armed or fnmatchcase(point, self.armed)):
                 die()
 
 
