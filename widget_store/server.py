@@ -4,27 +4,22 @@ Everything is put together here, once: the other modules are handed what they ne
 """
 
 import contextlib
-import importlib.util
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import Any, cast
+from typing import Any
 
 import sqlalchemy as sa
 import uvicorn
 from dbos import DBOS, DBOSClient, DBOSConfig, SQLAlchemyDatasource
-from dbos._dbos import _get_or_create_dbos_registry
-from fastapi import APIRouter
 
 from widget_store import exactly_once, workflows
+from widget_store.application import Application, load_application
 from widget_store.crashes import CrashPoints
 from widget_store.database import Database
 from widget_store.endpoints import LOOPBACK, create_app
-from widget_store.errors import AppFileError
 from widget_store.schema import create_tables
 from widget_store.settings import Settings
 
@@ -154,7 +149,7 @@ def _sqlite_engine(url: str) -> sa.Engine:
 
 def _launch(
     worker: Worker, system: sa.Engine, transactions: sa.Engine, crash_points: CrashPoints | None
-) -> "Application":
+) -> Application:
     """Launch DBOS with everything registered, and return what is to be served."""
     workflows.pace.payment_timeout = worker.settings.payment_timeout
     workflows.pace.dispatch_interval = worker.settings.dispatch_interval
@@ -170,7 +165,7 @@ def _launch(
     }
     DBOS(config=config)
     with contextlib.nullcontext() if crash_points is None else crash_points.watch_step_bodies():
-        application = Application(workflows.checkout_workflow) if worker.app_file is None else _load(worker.app_file)
+        application = load_application(worker.app_file)
     exactly_once.bind(SQLAlchemyDatasource.create(worker.database.url, engine=transactions))
     with transactions.begin() as connection:
         create_tables(connection)
@@ -212,55 +207,6 @@ def _slow_down_recovery_queue() -> None:
     queue = DBOS.retrieve_queue(RECOVERY_QUEUE)
     if queue is not None:
         queue.set_polling_interval_sec(_AT_REST_SECONDS)
-
-
-@dataclass(frozen=True)
-class Application:
-    """What is served: the checkout, and the endpoints that come before the store's own, if there are any."""
-
-    checkout_workflow: Callable[[str], Any]
-    router: APIRouter | None = None
-
-
-def _load(file: Path) -> Application:
-    """Run a learner's file, and return what it defines: a `checkout_workflow`, and maybe a `router` of endpoints."""
-    module = _import_file(file)
-    checkout_workflow = getattr(module, "checkout_workflow", None)
-    if not callable(checkout_workflow):
-        raise AppFileError(f"{file} defines no checkout_workflow(key). Define one, decorated with @DBOS.workflow().")
-    router = getattr(module, "router", None)
-    if router is not None and not isinstance(router, APIRouter):
-        raise AppFileError(f"{file} defines a router that is none: make it one with fastapi.APIRouter().")
-    return Application(cast("Callable[[str], Any]", checkout_workflow), router)
-
-
-def _import_file(file: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    if spec is None or spec.loader is None or not file.is_file():
-        raise AppFileError(f"There is no Python file {file}.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[file.stem] = module  # so that what it defines can be pickled by name
-    try:
-        with _own_workflows_step_aside():
-            spec.loader.exec_module(module)
-    except Exception as failure:
-        raise AppFileError(f"{file} can't be run: {type(failure).__name__}: {failure}") from failure
-    return module
-
-
-@contextlib.contextmanager
-def _own_workflows_step_aside() -> Iterator[None]:
-    """Let a learner's file define workflows by the names of the store's own, which DBOS would take for a mistake.
-
-    The names stay the same, so an order that is under way goes on in the learner's version, and the other way round.
-    """
-    registered = _get_or_create_dbos_registry().workflow_info_map
-    own = {name: registered.pop(name) for name in ("checkout_workflow", "dispatch_order_workflow")}
-    try:
-        yield
-    finally:
-        for name, workflow in own.items():
-            registered.setdefault(name, workflow)
 
 
 def _secret(settings: Settings) -> str | None:
