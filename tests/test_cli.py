@@ -1,5 +1,7 @@
 """The command line: a mistake is answered in words and with an exit status, never with a traceback."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.support import NEVER_ANSWERS, command
@@ -65,7 +67,9 @@ def test_a_database_that_does_not_answer_is_named_without_its_password(arguments
 
 
 @pytest.mark.slow("starts a process")
-def test_a_host_that_is_not_this_machine_is_told() -> None:
-    ended = command("serve", "--host", "192.0.2.1", "--port", "0", WIDGET_STORE_DATABASE_URL=NEVER_ANSWERS)
+def test_a_host_that_is_not_this_machine_is_told(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'store.sqlite'}"
+    ended = command("serve", "--host", "192.0.2.1", "--port", "0", WIDGET_STORE_DATABASE_URL=url)
     assert (ended.returncode, ended.stdout) == (1, "")
+    assert "192.0.2.1" in ended.stderr
     assert "Traceback" not in ended.stderr

@@ -1,5 +1,6 @@
 """The HTTP interface, over HTTP, on a served store: once on PostgreSQL, once on SQLite."""
 
+import asyncio
 import contextlib
 import hashlib
 import hmac
@@ -10,9 +11,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from starlette.responses import PlainTextResponse
 
 from tests.support import CANCELLED, DISPATCHED, PAID, PENDING, Books, Serving, eventually, new_key, serving
 from widget_store.database import Database
+from widget_store.endpoints import SameOriginOnly
 from widget_store.schema import FULL_SHELF, PRODUCT_ID
 
 SECRET = "a-secret-for-tests"  # noqa: S105 - it protects nothing
@@ -327,6 +330,28 @@ def test_a_foreign_host_is_refused(store: Serving, host: str) -> None:
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]", "LOCALHOST"])
 def test_the_names_of_this_machine_are_answered(store: Serving, host: str) -> None:
     assert store.client.get("/product", headers={"Host": f"{host}:{store.port}"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("listens_on", "asked_as", "status"),
+    [
+        ("fe80::1", "[fe80::1]:8000", 200),
+        ("FD00:0::A", "[fd00::a]", 200),
+        ("fd00::a", "[FD00:0:0:0:0:0:0:A]:8000", 200),
+        ("fe80::1%eth0", "[fe80::1]:8000", 200),
+        ("MyBox.local", "mybox.local:8000", 200),
+        ("fe80::1", "[fe80::2]:8000", 403),
+        ("mybox.local", "otherbox.local", 403),
+    ],
+)
+def test_the_address_that_serve_was_given_is_answered(listens_on: str, asked_as: str, status: int) -> None:
+    app = SameOriginOnly(PlainTextResponse("an answer"), frozenset({listens_on}))
+
+    async def ask() -> int:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://store") as client:
+            return (await client.get("/", headers={"Host": asked_as})).status_code
+
+    assert asyncio.run(ask()) == status
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1", "", "http://"])

@@ -1,16 +1,19 @@
 """`widget-store reset`: back to the first day, and never under a running store."""
 
+import contextlib
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
-from tests.support import Books, command, new_key, serving
-from widget_store import executors
+from tests.support import Books, Serving, command, eventually, new_key, serving, starting
+from widget_store import executors, reset
 from widget_store.database import Database, open_database
 from widget_store.errors import StoreRunning
 from widget_store.reset import reset_store
-from widget_store.schema import FULL_SHELF
+from widget_store.schema import FULL_SHELF, create_tables
 from widget_store.settings import Settings
 
 SHELF = "SELECT inventory, stock_added FROM products"
@@ -71,6 +74,52 @@ def test_while_a_store_runs_nothing_is_reset(new_database: Callable[[str], Datab
         assert books.store("SELECT inventory FROM products") == [(7,)]
     finally:
         held.release()
+
+
+def test_a_reset_looks_for_a_running_store_while_none_can_start(
+    settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    impatient = {"timeout": 0.1} if database.is_sqlite else {"options": "-c lock_timeout=100"}
+    engine = sa.create_engine(database.url, connect_args=impatient, poolclass=sa.NullPool)
+    looked = []
+
+    def look(database: Database) -> bool:
+        with pytest.raises(sa.exc.OperationalError, match="lock"), engine.begin() as connection:
+            create_tables(connection)  # as a store does when it starts
+        looked.append(database)
+        return executors.any_store_runs(database)
+
+    monkeypatch.setattr(reset, "any_store_runs", look)
+    reset_store(settings)
+    assert looked
+
+
+@pytest.mark.slow("starts a store in the middle of a reset, and gives it time to come up there")
+def test_a_store_that_is_started_during_a_reset_comes_up_after_it(
+    new_database: Callable[[str], Database], database: Database, public_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh = new_database("sqlite" if database.is_sqlite else "postgresql")
+    url = {"WIDGET_STORE_DATABASE_URL": fresh.url}
+    with serving(public_folder, **url) as before:
+        before.sell(new_key())
+        assert before.buy(new_key()).status_code == 200  # and it is not paid
+    started: list[Serving] = []
+    forget_workflows = reset._forget_workflows  # noqa: SLF001 - the middle of a reset
+
+    def forget_slowly(connection: sa.Connection, schema: str | None) -> None:
+        started.append(stack.enter_context(starting(public_folder, **url)))
+        eventually(lambda: executors.any_store_runs(fresh), "a store that has its executor id")
+        deadline = time.monotonic() + 3
+        while time.monotonic() < deadline:
+            assert not started[0].is_ready(), "it came up in the middle"
+        forget_workflows(connection, schema)
+
+    monkeypatch.setattr(reset, "_forget_workflows", forget_slowly)
+    with contextlib.ExitStack() as stack:
+        reset_store(Settings(database_url=fresh.url))
+        eventually(started[0].is_ready, "a store that is ready")
+        assert started[0].sell(new_key()) == 1
+        assert Books(fresh).violations() == []
 
 
 def test_a_reset_leaves_a_database_running_that_this_process_has_open(data_dir: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from datetime import UTC
+from ipaddress import IPv6Address
 from pathlib import Path as FilePath
 from typing import Annotated, Any
 
@@ -210,7 +211,7 @@ class SameOriginOnly:
 
     def __init__(self, app: ASGIApp, hosts: frozenset[str] | None) -> None:
         self._app = app
-        self._hosts = hosts
+        self._hosts = None if hosts is None else {_as_in_url(host) for host in hosts}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer it with 403."""
@@ -228,7 +229,7 @@ class SameOriginOnly:
     def _refusal(self, headers: dict[bytes, bytes], method: str) -> str | None:
         host = headers.get(b"host", b"").decode("latin-1").lower()
         name = host.rpartition(":")[0] if ":" in host.rpartition("]")[2] else host
-        if self._hosts is not None and name not in self._hosts:
+        if self._hosts is not None and _as_in_url(name) not in self._hosts:
             return f"This store does not answer to the host {name!r}."
         origin = headers.get(b"origin")
         if method not in {"GET", "HEAD"} and origin is not None:
@@ -236,6 +237,15 @@ class SameOriginOnly:
             if netloc != host:
                 return "This store takes no orders from other web sites."
         return None
+
+
+def _as_in_url(host: str) -> str:
+    """The one way in which a browser writes a host: in lower case, an IPv6 address short and in brackets."""
+    host = host.lower()
+    try:
+        return f"[{IPv6Address(host.removeprefix('[').removesuffix(']').partition('%')[0])}]"
+    except ValueError:
+        return host
 
 
 def _start(checkout_workflow: CheckoutWorkflow, key: str) -> None:

@@ -24,43 +24,36 @@ def reset_store(settings: Settings) -> None:
         StoreRunning: When a store uses the database; nothing is changed then.
         DatabaseUnavailable: When the database can't be started or does not answer.
     """
-    with open_database(settings) as database:
+    with open_database(settings) as database, database.engine(poolclass=sa.NullPool).begin() as connection:
+        # A store claims its executor id first, and comes here second. So one that is not seen by the next line waits
+        # until this is committed, and then starts on a full shelf.
+        create_tables(connection)
         if any_store_runs(database):
             raise StoreRunning(
                 f"A store is running on the database {database.name}.\n"
                 "Stop it first (Ctrl-C where it runs, or restart its notebook's kernel), then reset."
             )
         if database.is_sqlite:
-            _reset_sqlite(database)
+            _forget_sqlite(database, connection)
         else:
-            _reset_postgres(database)
+            _forget_postgres(connection)
+        connection.execute(products.update().values(inventory=FULL_SHELF, stock_added=FULL_SHELF))
 
 
-def _reset_postgres(database: Database) -> None:
-    engine = database.engine(poolclass=sa.NullPool)
-    with engine.begin() as connection:
-        _forget_workflows(connection, schema="dbos")
-        _refill(connection)
-        # A delete and this wait for no reader, as TRUNCATE ... RESTART IDENTITY would: a notebook may be one.
-        connection.execute(sa.text("SELECT setval(pg_get_serial_sequence('orders', 'order_id'), 1, false)"))
-
-
-def _reset_sqlite(database: Database) -> None:
-    system = sa.create_engine(database.system_url, poolclass=sa.NullPool)
-    with system.begin() as connection:
-        _forget_workflows(connection, schema=None)
-    store = database.engine(poolclass=sa.NullPool)
-    with store.begin() as connection:
-        _refill(connection)
-        if sa.inspect(connection).has_table("datasource_outputs"):
-            connection.execute(sa.text("DELETE FROM datasource_outputs"))
-        connection.execute(sa.text("DELETE FROM sqlite_sequence WHERE name = 'orders'"))
-
-
-def _refill(connection: sa.Connection) -> None:
-    create_tables(connection)
+def _forget_postgres(connection: sa.Connection) -> None:
+    _forget_workflows(connection, schema="dbos")
     connection.execute(orders.delete())
-    connection.execute(products.update().values(inventory=FULL_SHELF, stock_added=FULL_SHELF))
+    # A delete and this wait for no reader, as TRUNCATE ... RESTART IDENTITY would: a notebook may be one.
+    connection.execute(sa.text("SELECT setval(pg_get_serial_sequence('orders', 'order_id'), 1, false)"))
+
+
+def _forget_sqlite(database: Database, connection: sa.Connection) -> None:
+    with sa.create_engine(database.system_url, poolclass=sa.NullPool).begin() as system:
+        _forget_workflows(system, schema=None)
+    connection.execute(orders.delete())
+    if sa.inspect(connection).has_table("datasource_outputs"):
+        connection.execute(sa.text("DELETE FROM datasource_outputs"))
+    connection.execute(sa.text("DELETE FROM sqlite_sequence WHERE name = 'orders'"))
 
 
 def _forget_workflows(connection: sa.Connection, schema: str | None) -> None:

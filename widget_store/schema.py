@@ -53,11 +53,17 @@ orders = sa.Table(
 )
 
 
+_MY_TURN = {
+    "postgresql": "SELECT pg_advisory_xact_lock(hashtext('widget_store.schema'))",
+    "sqlite": "BEGIN IMMEDIATE",
+}
+
+
 def create_tables(connection: sa.Connection) -> None:
     """Create the tables where they are missing, and the product with a full shelf. Two stores may do so at once."""
-    if connection.dialect.name == "postgresql":
-        # CREATE TABLE IF NOT EXISTS can fail when two processes run it in the same instant: one at a time, then.
-        connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('widget_store.schema'))"))
+    # One at a time, until the commit: two that create a table in the same instant would fail; and a store that is
+    # started during a reset waits here.
+    connection.execute(sa.text(_MY_TURN[connection.dialect.name]))
     metadata.create_all(connection)
     if connection.scalar(sa.select(products.c.product_id)) is None:
         connection.execute(

@@ -4,6 +4,8 @@ Everything is put together here, once: the other modules are handed what they ne
 """
 
 import contextlib
+import io
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -64,6 +66,8 @@ def serve(worker: Worker, on_ready: Callable[[int], None], crash_points: CrashPo
         AppFileError: When the learner's file can't be used.
         OSError: When the port can't be had.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # what a learner's file has printed, no crash takes back
     system, transactions = _engines(worker.database)
     if crash_points is not None:
         crash_points.watch(system)

@@ -1,9 +1,13 @@
 """The panels: clicks, and what they show."""
 
 import re
+import threading
+from pathlib import Path
 
+import ipywidgets as widgets
 import pytest
 
+from tests.support import eventually
 from widget_store.lab import Lab, Store
 
 pytestmark = pytest.mark.slow("each database has a store process of its own, which takes two seconds to start")
@@ -77,10 +81,64 @@ def test_an_error_in_a_handler_is_shown_too(lab: Lab, monkeypatch: pytest.Monkey
 
 def test_clicks_not_made_are_made_up_for_once(lab: Lab) -> None:
     lab.unless_you_did("buy", "pay")
-    assert (lab.customer.purchases, lab.customer.settled) == (1, 1)
+    assert (lab.customer.purchases, lab.customer.payments) == (1, 1)
     lab.buy.click()
     lab.unless_you_did("buy", "pay")
-    assert (lab.customer.purchases, lab.customer.settled) == (2, 2)
+    assert (lab.customer.purchases, lab.customer.payments) == (2, 2)
+
+
+def test_to_decline_is_not_to_pay(lab: Lab) -> None:
+    lab.buy.click()
+    lab.decline.click()
+    lab.unless_you_did("buy", "pay")
+    assert (lab.customer.purchases, lab.customer.payments) == (2, 1)
+    lab.store.wait_until_dispatched(lab.customer.order_id or 0)
+
+
+def test_an_order_that_was_paid_stays_the_last_one_when_the_next_is_declined(lab: Lab) -> None:
+    lab.unless_you_did("buy", "pay")
+    paid = lab.customer.order_id
+    lab.buy.click()
+    lab.decline.click()
+    assert lab.customer.order_id == paid
+
+
+def test_a_panel_follows_its_store_through_a_stop_and_a_start(lab: Lab) -> None:
+    lab.store.stop()
+    eventually(lambda: "the store is stopped" in lab.shelf.value, "the panel shows that the store is stopped")
+    lab.store.start()
+    eventually(lambda: "the store is running" in lab.shelf.value, "the panel shows that the store is running")
+
+
+def test_a_panel_of_a_restarted_store_is_alive(lab: Lab) -> None:
+    lab.store.restart()
+    order_id = lab.store.decline(lab.store.buy())
+    eventually(lambda: f"Order {order_id}: CANCELLED" in lab.timeline.value, "the new order in the timeline")
+
+
+def test_a_panel_lets_go_of_a_store_that_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WIDGET_STORE_DATABASE_URL", f"sqlite:///{tmp_path / 'store.sqlite'}")
+    before = _followers()
+    with Store() as store:
+        lab = Lab(store)
+        assert _followers() - before
+    eventually(lambda: not _followers() - before, "the end of the thread that keeps the panel fresh")
+    assert "⚠" not in lab.timeline.value
+
+
+def _followers() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name == "keeps a lab fresh"}
+
+
+def test_every_control_has_a_name_and_every_message_a_role(lab: Lab) -> None:
+    controls = [one for one in _all(lab) if isinstance(one, (widgets.Button, widgets.Dropdown))]
+    assert len(controls) == 6
+    assert all(control.description for control in controls)
+    assert 'role="status"' in lab.message.value
+
+
+def _all(widget: widgets.Widget) -> list[widgets.Widget]:
+    return [widget, *(one for child in getattr(widget, "children", ()) for one in _all(child))]
 
 
 def test_the_link_goes_through_the_proxy_of_a_hub(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

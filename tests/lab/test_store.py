@@ -1,10 +1,12 @@
 """The handle on a store process."""
 
+import sys
 from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.support import eventually
 from widget_store.errors import StoreDidNotStart
 from widget_store.lab import Store, StoreRefused
 
@@ -112,6 +114,114 @@ def test_a_learners_file_that_can_not_be_used_is_named(tmp_path: Path, monkeypat
     file.write_text("def something_else(): ...\n")
     with pytest.raises(StoreDidNotStart, match=r"checkout\.py defines no checkout_workflow"):
         Store(file).start()
+
+
+CHATTY = """
+import sys
+from dbos import DBOS
+from widget_store.transactions import create_order, mark_order_paid, reserve_inventory
+from widget_store.workflows import ORDER_ID, PAYMENT_ID, PAYMENT_STATUS
+
+def chat(about):
+    for line in range(10_000):
+        print(about, "line", line)
+    sys.stdout.buffer.write(b"\\xff no text\\n")
+    print(about, "is over", file=sys.stderr)
+
+chat("import")
+print("without a line's end: ", end="", flush=True)
+
+@DBOS.workflow()
+def checkout_workflow(key):
+    order_id = create_order()
+    reserve_inventory()
+    DBOS.set_event(PAYMENT_ID, key)
+    DBOS.recv(PAYMENT_STATUS, timeout_seconds=60)
+    mark_order_paid(order_id)
+    chat("workflow")
+    print("said right before the crash")
+    DBOS.set_event(ORDER_ID, str(order_id))
+    return key
+"""
+
+
+def test_a_learners_file_may_print_as_much_as_it_likes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WIDGET_STORE_DATABASE_URL", f"sqlite:///{tmp_path / 'store.sqlite'}")
+    file = tmp_path / "chatty.py"
+    file.write_text(CHATTY)
+    with Store(file) as store:
+        assert "import line 9999\n" in store.output
+        assert "import is over\n" in store.output
+        assert "without a line's end: " in store.output
+
+        payment_id = store.buy()
+        store.crash(at="checkout_workflow/*.set_event order_id/checkpoint/before")
+        assert store.pay(payment_id) == 1  # it has printed twice by now, once in each process
+        store.wait_until_back()
+        eventually(lambda: "said right before the crash\n" in store.output, "what the workflow has printed")
+        assert "workflow line 9999\n" in store.output
+        assert len(store.output.splitlines()) <= 101, "only the end is kept"
+
+        store.restart()
+        assert "import line 9999\n" in store.output
+        assert "workflow" not in store.output, "each start begins anew"
+    assert "import line 9999\n" in store.output, "also when it is closed"
+
+
+def test_what_was_printed_before_a_crash_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WIDGET_STORE_DATABASE_URL", f"sqlite:///{tmp_path / 'store.sqlite'}")
+    file = tmp_path / "quiet.py"
+    file.write_text(CHATTY.replace('chat("import")', "").replace("10_000", "0"))
+    with Store(file) as store:
+        store.crash(at="checkout_workflow/*.set_event order_id/checkpoint/before")
+        store.pay(store.buy())
+        store.wait_until_back()
+        eventually(lambda: store.output.count("said right before the crash\n") == 2, "the words of both processes")
+
+
+def test_a_learners_error_is_told_without_all_that_was_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WIDGET_STORE_DATABASE_URL", f"sqlite:///{tmp_path / 'store.sqlite'}")
+    file = tmp_path / "broken.py"
+    file.write_text("for line in range(10_000): print('line', line)\nraise ValueError('mend me')\n")
+    store = Store(file)
+    with pytest.raises(StoreDidNotStart, match=r"broken\.py can't be run: ValueError: mend me") as failure:
+        store.start()
+    assert "line 9999" not in str(failure.value)
+    assert "line 9999" in store.output
+    store.close()
+
+
+@pytest.mark.parametrize("order_id", [None, 0, 10**6])
+def test_nobody_waits_for_an_order_that_does_not_exist(store: Store, order_id: int) -> None:
+    with pytest.raises(StoreRefused, match=f"There is no order {order_id}"):
+        store.wait_until_dispatched(order_id)
+
+
+def test_nobody_waits_for_a_cancelled_order(store: Store) -> None:
+    order_id = store.decline(store.buy())
+    with pytest.raises(StoreRefused, match=f"Order {order_id} is cancelled"):
+        store.wait_until_dispatched(order_id)
+
+
+def test_nobody_waits_for_a_store_that_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WIDGET_STORE_DATABASE_URL", f"sqlite:///{tmp_path / 'store.sqlite'}")
+    with Store(dispatch_interval=60) as store:
+        order_id = store.pay(store.buy())
+        store.stop()
+        with pytest.raises(StoreDidNotStart, match=r"call start\(\)"):
+            store.wait_until_dispatched(order_id)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there the worker's parent is the supervisor")
+def test_a_store_that_was_killed_altogether_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WIDGET_STORE_DATABASE_URL", f"sqlite:///{tmp_path / 'store.sqlite'}")
+    with Store() as store:
+        supervisor = psutil.Process(store.worker_pid()).parents()[1]
+        supervisor.kill()
+        eventually(lambda: not store.is_running(), "the end of the supervisor")
+        with pytest.raises(StoreDidNotStart, match=r"has ended: something killed it"):
+            store.buy()
+        assert store.start().product()["inventory"] == 100
 
 
 def test_a_store_that_was_never_started_says_so() -> None:

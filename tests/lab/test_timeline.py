@@ -26,7 +26,8 @@ def test_the_text_alternative_tells_the_story() -> None:
     svg = next(iter(ET.fromstring(picture)))  # noqa: S314
     assert svg.get("role") == "img"
     assert svg.get("aria-label") == (
-        "Timeline. Order 7: DISPATCHED. Steps: create_order, wait for the payment, dispatch, 10 of 10. "
+        "Timeline. Order 7: DISPATCHED. Steps: create_order, wait for the payment (after recovery), "
+        "dispatch, 10 of 10 (after recovery). "
         "One crash on the way."
     )
 

@@ -22,10 +22,10 @@ class Customer:
 
     Attributes:
         payment_id: The payment they still have to answer, or None.
-        order_id: Their last settled order, or None.
+        order_id: The order they paid for last, or None.
         says: What happened last.
         purchases: How many purchases they have begun.
-        settled: How many of them they have paid or declined.
+        payments: How many of them they have paid for.
     """
 
     store: Store
@@ -33,7 +33,7 @@ class Customer:
     order_id: int | None = None
     says: str = "Nothing bought yet."
     purchases: int = 0
-    settled: int = 0
+    payments: int = 0
 
     def buy(self) -> None:
         """Start a purchase. A second click during one changes nothing: it is the same purchase."""
@@ -44,24 +44,28 @@ class Customer:
 
     def pay(self) -> None:
         """Pay for the purchase."""
-        self._settle(self.store.pay, "Paid: order {} is being dispatched.")
+        order_id = self._settle(self.store.pay)
+        if order_id is not None:
+            self.order_id = order_id
+            self.payments += 1
+            self.says = f"Paid: order {order_id} is being dispatched."
 
     def decline(self) -> None:
         """Decline to pay; the widget goes back on the shelf."""
-        self._settle(self.store.decline, "Declined: order {} is cancelled, the widget is back on the shelf.")
+        order_id = self._settle(self.store.decline)
+        if order_id is not None:
+            self.says = f"Declined: order {order_id} is cancelled, the widget is back on the shelf."
 
     def restock(self) -> None:
         """Fill the shelf."""
         self.says = f"{self.store.restock()} widgets were put on the shelf."
 
-    def _settle(self, report: Callable[[str], int], words: str) -> None:
+    def _settle(self, report: Callable[[str], int]) -> int | None:
         if self.payment_id is None:
             self.says = "There is nothing to pay: buy a widget first."
-            return
+            return None
         payment_id, self.payment_id = self.payment_id, None  # settled or refused: it never blocks the next purchase
-        self.order_id = report(payment_id)
-        self.settled += 1
-        self.says = words.format(self.order_id)
+        return report(payment_id)
 
 
 class Lab(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
@@ -104,7 +108,7 @@ class Lab(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         )
         self._made_before = self._made()
         self._do(lambda: None)
-        threading.Thread(target=self._keep_fresh, daemon=True).start()
+        threading.Thread(target=self._keep_fresh, name="keeps a lab fresh", daemon=True).start()
 
     def __repr__(self) -> str:
         return "Lab: Buy, Pay, Decline, Restock, Crash, and the timeline"
@@ -116,15 +120,21 @@ class Lab(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             clicks: Of "buy", "pay" and "crash", in the order in which they are to be made.
         """
         for click in clicks:
-            if self._made()[click] == self._made_before[click]:
-                getattr(self, click).click()
+            if self._made()[click] > self._made_before[click]:
+                continue
+            if click == "pay" and self.customer.payment_id is None:
+                self.buy.click()  # they declined what they had bought
+            getattr(self, click).click()
         self._made_before = self._made()
 
     def refresh(self) -> None:
         """Show what the database holds now."""
         shelf = self.store.state.books()
-        away = bool(self.store.deaths) and self.store.deaths[-1].back_at is None
-        process = "✖ the store is dead, and coming back" if away else "● the store is running"
+        process = "● the store is running"
+        if not self.store.is_running():
+            process = "■ the store is stopped"
+        elif self.store.deaths and self.store.deaths[-1].back_at is None:
+            process = "✖ the store is dead, and coming back"
         self.shelf.value = (
             f"<b>{shelf['on the shelf']}</b> widgets on the shelf, <b>{shelf['held by orders']}</b> held by orders. "
             f"Process: {process}."
@@ -132,7 +142,7 @@ class Lab(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self.timeline.value = "".join(draw(story, self.store.deaths) for story in stories(self.store.state))
 
     def _made(self) -> dict[str, int]:
-        return {"buy": self.customer.purchases, "pay": self.customer.settled, "crash": len(self.store.deaths)}
+        return {"buy": self.customer.purchases, "pay": self.customer.payments, "crash": len(self.store.deaths)}
 
     def _kill(self) -> None:
         point = self.when.value
@@ -156,15 +166,16 @@ class Lab(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self.message.value = f'<p role="{role}">{symbol}{escape(words)}</p>'
 
     def _keep_fresh(self) -> None:
-        """Follow the database for as long as the store is this lab's to show."""
+        """Follow the database until the store is closed or replaced; while it is stopped or restarted too."""
         pause = threading.Event()
         while not pause.wait(_REFRESH_SECONDS):
-            if not self.store.is_running():
+            if not self.store.is_open():
                 return
             try:
                 self.refresh()
             except Exception as failure:  # noqa: BLE001 - see _do; the next look may succeed
-                self.timeline.value = f"<p>⚠ {escape(str(failure))}</p>"
+                if self.store.is_open():  # and not closed meanwhile: that is no news
+                    self.timeline.value = f"<p>⚠ {escape(str(failure))}</p>"
 
 
 _WRAPPING = widgets.Layout(flex_flow="row wrap")

@@ -102,11 +102,11 @@ class State:
             name="widgets",
         )
 
-    def is_dispatched(self, order_id: int) -> bool:
-        """Whether an order is DISPATCHED."""
+    def status_of(self, order_id: int) -> OrderStatus | None:
+        """An order's status; None when there is no such order."""
         with self._engine.connect() as connection:
             status = connection.scalar(sa.select(orders.c.order_status).where(orders.c.order_id == order_id))
-        return status == OrderStatus.DISPATCHED
+        return None if status is None else OrderStatus(status)
 
     def all_workflows(self, limit: int | None = None) -> list[WorkflowStatus]:
         """The workflows, oldest first; with a limit, only the newest ones."""

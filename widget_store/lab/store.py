@@ -6,10 +6,10 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +23,14 @@ from widget_store.database import Database, open_database
 from widget_store.errors import StoreDidNotStart, WidgetStoreError
 from widget_store.lab.state import State
 from widget_store.reset import reset_store
+from widget_store.schema import OrderStatus
 from widget_store.settings import PREFIX, read_settings
 
 _START_WITHIN_SECONDS = 60.0
 _ANSWER_WITHIN_SECONDS = 90.0
 _STOP_WITHIN_SECONDS = 6.0
 _TRY_AGAIN_SECONDS = 0.02
+_LINES_KEPT = 100
 _LOST = (httpx.TransportError,)
 
 
@@ -82,6 +84,7 @@ class Store:
         self._database: Database | None = None
         self._state: State | None = None
         self._process: subprocess.Popen[str] | None = None
+        self._output = _Output()
         self._http = _client()
         self._watched_pid: int | None = None
 
@@ -105,9 +108,13 @@ class Store:
         """
         if self.is_running():
             return self
-        self._stop_the_one_before()
+        self.stop()  # when it has ended by itself, there are pipes to let go of
+        if not self.is_open():
+            self._stop_the_one_before()
         self._open_database()
-        self._process, self.url = _start_process(self._app, self._environment)
+        self._output = _Output()
+        self._process = _start_process(self._app, self._environment, self._output)
+        self.url = self._output.url
         Store._of_this_kernel = self
         atexit.register(self.close)
         threading.Thread(target=self._watch, args=(self._process,), daemon=True).start()
@@ -146,11 +153,13 @@ class Store:
         process, self._process = self._process, None
         if process is None:
             return
-        _end(process)
+        _end(process, self._output)
 
     def close(self) -> None:
         """Stop the store and let go of the database. The store can be started again."""
         atexit.unregister(self.close)
+        if Store._of_this_kernel is self:
+            Store._of_this_kernel = None
         self.stop()
         self._http.close()
         self._http = _client()
@@ -158,8 +167,10 @@ class Store:
             self._state.close()
         self._state = self._database = None
         self._resources.close()
-        if Store._of_this_kernel is self:
-            Store._of_this_kernel = None
+
+    def is_open(self) -> bool:
+        """Whether the store was started, and neither closed nor replaced by another since; it may be stopped."""
+        return Store._of_this_kernel is self
 
     def is_running(self) -> bool:
         """Whether the store's supervisor lives; its serving process may be on its way back from a crash."""
@@ -168,6 +179,14 @@ class Store:
     def worker_pid(self) -> int:
         """The id of the serving process: the one a crash kills."""
         return int(self._ask("GET", "healthz").json()["pid"])
+
+    @property
+    def output(self) -> str:
+        """The last lines that the store's process has printed, errors included: `print(store.output)`.
+
+        What a learner's own file prints is here too. Each start begins anew.
+        """
+        return self._output.text()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -222,10 +241,24 @@ class Store:
         return int(self._ask("POST", "restock").json()["added"])
 
     def wait_until_dispatched(self, order_id: int) -> None:
-        """Wait until an order is DISPATCHED."""
-        _wait_until(
-            lambda: self.state.is_dispatched(order_id), f"the dispatch of order {order_id}", _ANSWER_WITHIN_SECONDS
-        )
+        """Wait until an order is DISPATCHED.
+
+        Raises:
+            StoreRefused: 404 for an unknown order, 409 for a cancelled one: no waiting would help.
+            StoreDidNotStart: When the store isn't running, or the dispatch takes too long.
+        """
+
+        def is_dispatched() -> bool:
+            status = self.state.status_of(order_id)
+            if status is None:
+                raise StoreRefused(404, f"There is no order {order_id}. Buy and pay: `pay` returns the order's id.")
+            if status == OrderStatus.CANCELLED:
+                raise StoreRefused(409, f"Order {order_id} is cancelled, so it will not be dispatched.")
+            if status != OrderStatus.DISPATCHED:
+                self._check_running()
+            return status == OrderStatus.DISPATCHED
+
+        _wait_until(is_dispatched, f"the dispatch of order {order_id}", _ANSWER_WITHIN_SECONDS)
 
     # --- what is in the database
 
@@ -249,12 +282,19 @@ class Store:
         if cls._of_this_kernel is not None:
             cls._of_this_kernel.close()
 
+    def _check_running(self) -> None:
+        process = self._process
+        if process is None:
+            raise StoreDidNotStart("The store isn't running: call start() first.")
+        if process.poll() is not None:
+            why = self._output.error() or "something killed it."
+            raise StoreDidNotStart(f"The store has ended: {why}\nstart() starts it again.")
+
     def _ask(self, method: str, path: str, **query: str) -> httpx.Response:
         """Ask until there is an answer."""
         deadline = time.monotonic() + _ANSWER_WITHIN_SECONDS
         while True:
-            if not self.is_running():
-                raise StoreDidNotStart("The store isn't running: call start() first.")
+            self._check_running()
             try:
                 response = self._http.request(method, f"{self.url}/{path}", params=query)
             except _LOST:
@@ -290,27 +330,81 @@ def _setting(name: str, value: float | None) -> dict[str, str]:
     return {} if value is None else {PREFIX + name: str(value)}
 
 
-def _start_process(app: str | Path | None, environment: dict[str, str]) -> "tuple[subprocess.Popen[str], str]":
+class _Output:
+    """What a store process prints. All of it is read, so the process never waits for a reader; the last lines are kept.
+
+    Attributes:
+        url: Where the store answers, once it has said so.
+    """
+
+    def __init__(self) -> None:
+        self.url = ""
+        self._lines: deque[str] = deque(maxlen=_LINES_KEPT)
+        self._is_ready_or_over = threading.Event()
+        self._reader: threading.Thread | None = None
+
+    def follow(self, pipe: IO[str]) -> None:
+        """Read a process's output until it ends, and then close it."""
+        self._reader = threading.Thread(target=self._read, args=(pipe,), daemon=True)
+        self._reader.start()
+
+    def wait_until_ready_or_over(self) -> bool:
+        """Wait until there is a URL, or nothing more to read; return False when that takes too long."""
+        return self._is_ready_or_over.wait(_START_WITHIN_SECONDS)
+
+    def finish(self) -> None:
+        """Read what is left of the output of a process that has ended. A child of its may still hold the pipe."""
+        if self._reader is not None:
+            self._reader.join(timeout=1)
+
+    def text(self) -> str:
+        return "".join(self._lines)
+
+    def error(self) -> str:
+        """The message with which the command has ended, if it had one."""
+        _, sign, message = self.text().rpartition("widget-store serve: ")
+        return message.strip() if sign else ""
+
+    def _read(self, pipe: IO[str]) -> None:
+        with pipe:
+            for line in pipe:
+                # A learner's `print(…, end="")` may stand in front of the word that the store is ready.
+                ready = None if self.url else re.search(r"ready (http://127\.0\.0\.1:\d+)\n", line)
+                if ready is None:
+                    self._lines.append(line)
+                else:
+                    self._lines.append(line[: ready.start()])
+                    self.url = ready[1]
+                    self._is_ready_or_over.set()
+        self._is_ready_or_over.set()
+
+
+def _start_process(app: str | Path | None, environment: dict[str, str], output: _Output) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", "widget_store", "serve", "--port", "0", "--crash-endpoint", "--stop-with-stdin"]
     if app is not None:
         command += ["--app", str(app)]
     if behind_hub():
         command += ["--any-host"]
-    with tempfile.TemporaryFile("w+") as complaints:
-        process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints, text=True
-        )
-        line = _first_line(process)
-        ready = re.fullmatch(r"ready (http://\S+)\n", line)
-        if ready is None:
-            _end(process)
-            complaints.seek(0)
-            said = complaints.read().strip().removeprefix("widget-store serve: ")
-            raise StoreDidNotStart(said or f"The store was not ready within {_START_WITHIN_SECONDS:.0f} s.")
-        return process, ready[1]
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+    assert process.stdout is not None  # noqa: S101 - it is a pipe: for the type checker
+    output.follow(process.stdout)
+    in_time = output.wait_until_ready_or_over()
+    if output.url:
+        return process
+    how = "ended before it was ready" if in_time else f"was not ready within {_START_WITHIN_SECONDS:.0f} s"
+    _end(process, output)
+    raise StoreDidNotStart(output.error() or f"The store {how}. It printed:\n{output.text() or 'nothing'}")
 
 
-def _end(process: "subprocess.Popen[str]") -> None:
+def _end(process: "subprocess.Popen[str]", output: _Output) -> None:
     """End a store process and let go of its pipes."""
     if process.stdin is not None:
         process.stdin.close()  # the supervisor takes this as the word to stop
@@ -319,21 +413,7 @@ def _end(process: "subprocess.Popen[str]") -> None:
     except subprocess.TimeoutExpired:
         process.kill()  # the workers end with it
         process.wait()
-    if process.stdout is not None:
-        process.stdout.close()
-
-
-def _first_line(process: "subprocess.Popen[str]") -> str:
-    """The first line of a process's output; an empty one when it ends, or stays silent for too long."""
-    lines: list[str] = []
-
-    def read(output: IO[str]) -> None:
-        lines.append(output.readline())
-
-    reader = threading.Thread(target=read, args=(process.stdout,), daemon=True)
-    reader.start()
-    reader.join(_START_WITHIN_SECONDS)
-    return lines[0] if lines else ""
+    output.finish()
 
 
 def behind_hub() -> str | None:

@@ -20,9 +20,9 @@ system-ui, sans-serif; } .ws-timeline text { fill: currentColor; }
 .ws-timeline .axis { stroke: currentColor; stroke-opacity: .25; }
 .ws-timeline .step { fill: #1668a8; }
 .ws-timeline .wait { fill: none; stroke: #1668a8; stroke-width: 1.5; stroke-dasharray: 4 3; }
-.ws-timeline .again { fill: #b25000; }
+.ws-timeline .again { fill: #b25000; stroke: currentColor; stroke-width: 1.5; }
 .ws-timeline .away { fill: url(#ws-hatch); stroke: #c62828; }
-.ws-timeline .crash { fill: #c62828; font-weight: 600; }
+.ws-timeline .crash { fill: var(--jp-error-color1, #c62828); font-weight: 600; }
 """
 
 
@@ -104,13 +104,18 @@ class _Picture:
             *self._away(deaths, height),
             *(shape for place, (name, steps) in enumerate(rows) for shape in self._row(place, name, steps)),
         ]
-        sentence = _sentence(title, rows, deaths)
+        told = [f"{name} (after recovery)" if self._ran_again(steps[-1]) else name for name, steps in rows]
+        sentence = _sentence(title, told, deaths)
         return (
             f'<div class="ws-scroll"><svg class="ws-timeline" viewBox="0 0 {_WIDTH} {height}" role="img"'
             f' aria-label="{escape(sentence)}">'
             f"<style>{_STYLE}</style>{_HATCH}"
             f'<text x="0" y="15" font-weight="600" font-size="15">{escape(title)}</text>{"".join(body)}</svg></div>'
         )
+
+    def _ran_again(self, step: Step) -> bool:
+        """Whether a step ended after a crash: in a process that had recovered its workflow."""
+        return any(step.ended_at >= back_at for back_at in self._recoveries)
 
     def _x(self, moment: float) -> float:
         return round(_LABELS + (moment - self._start) * self._scale, 1)
@@ -129,19 +134,18 @@ class _Picture:
         shapes = [f'<text x="{_LABELS - 10}" y="{middle + 4}" text-anchor="end">{escape(name)}</text>']
         for step in steps:
             left, right = self._x(step.started_at), self._x(step.ended_at)
-            recovered = any(step.ended_at >= back_at for back_at in self._recoveries)
             if step.name.startswith("wait") and right - left > 12:
                 shapes.append(
                     f'<rect class="wait" x="{left}" y="{middle - 5}" width="{right - left:.1f}" height="10" rx="3"/>'
                 )
             else:
                 shapes.append(
-                    f'<rect class="{"again" if recovered else "step"}" x="{left}" y="{middle - 6}"'
+                    f'<rect class="{"again" if self._ran_again(step) else "step"}" x="{left}" y="{middle - 6}"'
                     f' width="{max(6.0, right - left):.1f}" height="12" rx="3"/>'
                 )
         last = steps[-1]
         note = f"{(last.ended_at - last.started_at) * 1000:.0f} ms" if len(steps) == 1 else ""
-        if any(last.ended_at >= back_at for back_at in self._recoveries):
+        if self._ran_again(last):
             note += " ↻ after recovery"
         x = max(self._x(last.ended_at), self._x(last.started_at) + 6) + 6
         anchor = "start"
@@ -173,7 +177,7 @@ _HATCH = (
 )
 
 
-def _sentence(title: str, rows: list[tuple[str, list[Step]]], deaths: Sequence[Death]) -> str:
-    steps = ", ".join(name for name, _ in rows)
+def _sentence(title: str, rows: Sequence[str], deaths: Sequence[Death]) -> str:
+    steps = ", ".join(rows)
     crashes = {0: "no crash", 1: "one crash"}.get(len(deaths), f"{len(deaths)} crashes")
     return f"Timeline. {title}. Steps: {steps}. {crashes.capitalize()} on the way."
