@@ -89,6 +89,7 @@ def test_a_reset_looks_for_a_running_store_while_none_can_start(
         looked.append(database)
         return executors.any_store_runs(database)
 
+    reset_store(settings)  # makes the tables: who makes them keeps others out anyway
     monkeypatch.setattr(reset, "any_store_runs", look)
     reset_store(settings)
     assert looked
