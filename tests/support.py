@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import httpx
 import psutil
+import psycopg
 import sqlalchemy as sa
 
 from widget_store.database import Database
@@ -62,6 +63,15 @@ def command(*arguments: str, **settings: str) -> "subprocess.CompletedProcess[st
         timeout=PATIENCE_SECONDS,
         check=False,
     )
+
+
+def cut_connections(database: Database) -> None:
+    """End every session of a PostgreSQL database, as a restart of its server does."""
+    with psycopg.connect(database.url.replace("postgresql+psycopg", "postgresql"), autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
 
 
 @dataclass

@@ -21,6 +21,7 @@ from tests.support import (
     new_key,
     serving,
 )
+from widget_store.cli import main
 from widget_store.database import at_url, has_embedded_postgres, open_database, server_pid
 from widget_store.errors import DatabaseUnavailable
 from widget_store.settings import Settings
@@ -56,6 +57,18 @@ def test_a_store_that_is_killed_neither_stops_the_server_nor_keeps_it(public_fol
 
     with serving(public_folder, WIDGET_STORE_DATA_DIR=str(data_dir)) as store:
         assert store.pay("key").text == "1"
+
+
+@pytest.mark.slow("starts a store and a database, twice")
+def test_a_store_starts_its_embedded_server_again_when_that_was_killed(public_folder: Path, data_dir: Path) -> None:
+    with serving(public_folder, WIDGET_STORE_DATA_DIR=str(data_dir)) as store:
+        store.buy("key")
+        killed = psutil.Process(server_pid(data_dir / "postgres"))
+        killed.kill()
+        eventually(lambda: store.persistently(lambda: store.pay("key")).status_code == 200, "the payment")
+        assert server_pid(data_dir / "postgres") != killed.pid
+        told = [line for line in store.output.read_text().splitlines() if line.startswith("The database")]
+        assert ["is lost" in told[0], "is back" in told[1], len(told)] == [True, True, 2]
 
 
 @pytest.mark.slow("starts a database")
@@ -169,3 +182,24 @@ def test_a_database_that_goes_away_and_comes_back_loses_no_order(public_folder: 
         eventually(lambda: store.order_status(order_id) == DISPATCHED, "the dispatch")
         assert Books(own_server.database).violations() == []
         assert store.process.poll() is None
+
+
+@pytest.mark.slow("starts a database")
+def test_a_server_that_takes_its_time_to_stop_is_not_called_stopped(
+    data_dir: Path, own_server: OwnServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("widget_store.database._STOPPED_WITHIN_SECONDS", 0.1)
+    monkeypatch.setenv("WIDGET_STORE_DATA_DIR", str(data_dir))
+    server = psutil.Process(server_pid(data_dir / "postgres"))
+    server.suspend()
+    try:
+        assert main(["stop-database"]) == 1
+    finally:
+        server.resume()
+    assert "still runs" in capsys.readouterr().err
+    server.wait(PATIENCE_SECONDS)
+    own_server.start()
+    monkeypatch.undo()
+    monkeypatch.setenv("WIDGET_STORE_DATA_DIR", str(data_dir))
+    assert main(["stop-database"]) == 0
+    assert "is stopped" in capsys.readouterr().out

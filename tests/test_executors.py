@@ -5,10 +5,10 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 
-from tests.support import PATIENCE_SECONDS, ROOT, environment, eventually, new_key, serving
+from tests.conftest import BACKENDS
+from tests.support import PATIENCE_SECONDS, ROOT, cut_connections, environment, eventually, new_key, serving
 from widget_store import executors
 from widget_store.database import Database
 
@@ -90,15 +90,36 @@ def test_ids_are_never_shared_and_those_of_the_dead_are_free_again(database: Dat
     eventually(lambda: not executors.any_store_runs(database), "the end of the last store")
 
 
-def test_a_lost_connection_is_a_lost_id(postgresql: Database, new_database: Callable[[str], Database]) -> None:
+def test_of_the_ids_that_are_named_those_that_are_free_are_claimed(new_database: Callable[[str], Database]) -> None:
+    for backend in BACKENDS:
+        database = new_database(backend)
+        held = executors.claim(database, 1)
+        more = executors.claim_those(database, ["worker-3", "worker-1", "local", "worker-x"])
+        assert more.ids == names(3)
+        more.release()
+        held.release()
+
+
+@pytest.mark.slow("starts a process")
+def test_a_look_at_who_runs_takes_no_id_from_the_process_that_looks(new_database: Callable[[str], Database]) -> None:
+    """A file lock belongs to a process, and is gone when the process closes the file through any handle."""
+    database = new_database("sqlite")
+    held = executors.claim(database, 1)
+    assert executors.any_store_runs(database)
+    second = executors.claim(database, 1)
+    assert (held.ids, second.ids) == (names(1), names(2))
+    second.release()
+    other = Claimant(database, 1)
+    assert other.ids() == names(2)
+    other.end()
+    held.release()
+    assert not executors.any_store_runs(database)
+
+
+def test_a_lost_connection_is_a_lost_id(new_database: Callable[[str], Database]) -> None:
     database = new_database("postgresql")
     ids = executors.claim(database, 1)
-    plain_url = postgresql.url.replace("postgresql+psycopg", "postgresql")
-    with psycopg.connect(plain_url, autocommit=True) as connection:
-        connection.execute(
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s",
-            [database.url.rpartition("/")[2].partition("?")[0]],
-        )
+    cut_connections(database)
     assert not ids.still_held()
     ids.release()
 

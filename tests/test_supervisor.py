@@ -2,15 +2,31 @@
 
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
-from tests.support import DISPATCHED, PATIENCE_SECONDS, command, eventually, new_key, serving, starting
-from widget_store.database import Database
+from tests.support import (
+    DISPATCHED,
+    PATIENCE_SECONDS,
+    ROOT,
+    Books,
+    command,
+    cut_connections,
+    environment,
+    eventually,
+    new_key,
+    serving,
+    starting,
+)
+from widget_store.database import Database, at_url
 
 pytestmark = pytest.mark.slow("starts stores")
 
@@ -33,6 +49,18 @@ def checkout_workflow(key: str) -> str:
 def url(new_database: Callable[[str], Database]) -> str:
     """An SQLite file: the quickest database to start a store on."""
     return new_database("sqlite").url
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Callable[[str], str]:
+    """Writes a learner's file; its path."""
+
+    def write(source: str) -> str:
+        file = tmp_path / "learner.py"
+        file.write_text(source)
+        return str(file)
+
+    return write
 
 
 def all_gone(processes: list[psutil.Process]) -> bool:
@@ -93,6 +121,102 @@ def test_without_restart_the_store_ends_with_its_worker(public_folder: Path, url
         assert "Traceback" not in store.output.read_text()
 
 
+WAITS_BEFORE_IT_ANSWERS = """
+from dbos import DBOS
+
+
+@DBOS.workflow()
+def checkout_workflow(key: str) -> str:
+    DBOS.recv("never", timeout_seconds=3600)
+    return key
+"""
+
+
+def test_a_customer_who_waits_does_not_make_the_end_of_a_store_noisy(
+    public_folder: Path, url: str, app: Callable[[str], str]
+) -> None:
+    with (
+        ThreadPoolExecutor() as customers,
+        serving(public_folder, "--app", app(WAITS_BEFORE_IT_ANSWERS), WIDGET_STORE_DATABASE_URL=url) as store,
+    ):
+        address = store.url
+        waiting = customers.submit(httpx.post, f"{address}/checkout/{new_key()}", timeout=PATIENCE_SECONDS)
+        running = "SELECT 1 FROM {dbos}workflow_status WHERE status = 'PENDING'"
+        eventually(lambda: Books(at_url(url)).system(running), "the checkout")
+        assert store.stop() == 0
+        assert isinstance(waiting.exception() or waiting.result(), httpx.Response | httpx.TransportError)
+        assert store.output.read_text() == f"ready {address}\n"
+
+
+LOSES_THE_DATABASE = """
+import os
+from pathlib import Path
+from tests.support import cut_connections
+from widget_store.database import at_url
+from widget_store.workflows import checkout_workflow
+
+starts = Path(__file__).with_suffix(".starts")
+with starts.open("a") as file:
+    file.write("+")
+if starts.stat().st_size <= 6:
+    cut_connections(at_url(os.environ["WIDGET_STORE_DATABASE_URL"]))
+    os._exit(1)
+"""
+
+
+@pytest.mark.parametrize("arguments", [[], ["--no-restart"]])
+def test_a_worker_that_dies_with_the_database_is_not_blamed(
+    public_folder: Path, new_database: Callable[[str], Database], app: Callable[[str], str], arguments: list[str]
+) -> None:
+    database = new_database("postgresql").url
+    file = app(LOSES_THE_DATABASE)
+    with serving(public_folder, "--app", file, *arguments, WIDGET_STORE_DATABASE_URL=database) as store:
+        store.buy(new_key())
+        assert store.output.read_text().count("The database is back.") == 6
+
+
+SAYS_WHO_LIVES_AT_EACH_CLAIM = """
+import sys
+import psutil
+from widget_store import executors, supervisor
+from widget_store.settings import Settings
+
+claim = executors.claim
+
+def observed(database, workers):
+    living = [worker for child in psutil.Process().children() for worker in child.children()]
+    print(f"claims beside {len(living)} workers", flush=True)
+    return claim(database, workers)
+
+executors.claim = observed
+plan = supervisor.Plan(Settings(database_url=sys.argv[1]), port=0, workers=2)
+supervisor.run(plan, announce=lambda url: print("ready", flush=True))
+"""
+
+
+def test_after_an_outage_the_ids_are_claimed_when_the_old_workers_are_gone(
+    new_database: Callable[[str], Database],
+) -> None:
+    """Until then, another store that is given their ids would run their workflows beside them."""
+    database = new_database("postgresql")
+    with subprocess.Popen(
+        [sys.executable, "-c", SAYS_WHO_LIVES_AT_EACH_CLAIM, database.url],
+        cwd=ROOT,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as store:
+        try:
+            assert store.stdout is not None
+            assert [store.stdout.readline(), store.stdout.readline()] == ["claims beside 0 workers\n", "ready\n"]
+            cut_connections(database)
+            assert store.stdout.readline() == "claims beside 0 workers\n"
+        finally:
+            store.terminate()
+        assert store.wait(PATIENCE_SECONDS) == 0
+
+
 def test_several_workers_serve_one_port_and_survive_each_other(
     public_folder: Path, new_database: Callable[[str], Database]
 ) -> None:
@@ -116,18 +240,6 @@ def test_a_port_that_is_taken_is_told_with_who_has_it(url: str) -> None:
     assert f"process {psutil.Process().pid}" in ended.stderr
     assert "--port" in ended.stderr
     assert "Traceback" not in ended.stderr
-
-
-@pytest.fixture
-def app(tmp_path: Path) -> Callable[[str], str]:
-    """Writes a learner's file; its path."""
-
-    def write(source: str) -> str:
-        file = tmp_path / "learner.py"
-        file.write_text(source)
-        return str(file)
-
-    return write
 
 
 def test_a_learner_s_file_is_served(public_folder: Path, url: str, app: Callable[[str], str]) -> None:

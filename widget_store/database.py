@@ -23,12 +23,13 @@ import psycopg
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
 
-from widget_store.errors import DatabaseUnavailable
+from widget_store.errors import DatabaseRunsOn, DatabaseUnavailable
 from widget_store.settings import PREFIX, Settings
 
 EMBEDDED_DATABASE = "widget_store"
 _STARTED_WITHIN_SECONDS = 30
 _ANSWERS_WITHIN_SECONDS = 5
+_STOPPED_WITHIN_SECONDS = 5
 
 _users_change = threading.RLock()
 _blocks: Counter[Path] = Counter()  # how many blocks of this process use the server in a data folder
@@ -43,11 +44,13 @@ class Database:
         url: The store's own tables, and DBOS's checkpoints of its transactions.
         system_url: DBOS's system tables.
         name: What to call it in front of people: the URL without its password.
+        server_folder: The embedded PostgreSQL's; None for a database that somebody else runs.
     """
 
     url: str
     system_url: str
     name: str
+    server_folder: Path | None = None
 
     @property
     def is_sqlite(self) -> bool:
@@ -76,6 +79,14 @@ class Database:
                 f"The database {self.name} does not answer: {reason}\n"
                 f"Start it, or correct {PREFIX}DATABASE_URL (unset it for the embedded PostgreSQL)."
             ) from None
+
+    def revived(self) -> "Database":
+        """The same database after an outage: the embedded PostgreSQL is started again, if it does not run.
+
+        Raises:
+            DatabaseUnavailable: When it can't be started, or not yet.
+        """
+        return self if self.server_folder is None else _start_server(self.server_folder)
 
 
 @contextlib.contextmanager
@@ -130,7 +141,11 @@ def has_embedded_postgres() -> bool:
 
 
 def stop_embedded_postgres(data_dir: Path) -> bool:
-    """Stop the embedded server unless a process of the kit uses it; say whether it is stopped now."""
+    """Stop the embedded server; return False when a process of the kit uses it, and leave it running then.
+
+    Raises:
+        DatabaseRunsOn: When it was told to stop, and takes its time.
+    """
     data_dir = data_dir.resolve()
     if not (data_dir / "postgres.users").exists():
         return True
@@ -177,7 +192,8 @@ def _leave_users(data_dir: Path) -> None:
         _blocks[data_dir] -= 1
         if not _blocks[data_dir]:
             _locks.pop(data_dir).release_read_lock()
-            stop_embedded_postgres(data_dir)
+            with contextlib.suppress(DatabaseRunsOn):  # it was told to; it ends when it has written everything
+                stop_embedded_postgres(data_dir)
 
 
 def _start_server(folder: Path) -> Database:
@@ -196,7 +212,7 @@ def _start_server(folder: Path) -> Database:
     server_url = make_url(server.get_uri(driver="psycopg"))
     _create_database(server_url)
     url = server_url.set(database=EMBEDDED_DATABASE).render_as_string(hide_password=False)
-    return Database(url=url, system_url=url, name=f"embedded PostgreSQL in {folder}")
+    return Database(url=url, system_url=url, name=f"embedded PostgreSQL in {folder}", server_folder=folder)
 
 
 def _create_database(server_url: URL) -> None:
@@ -231,11 +247,19 @@ def _stop_server(folder: Path) -> None:
     pid = server_pid(folder)
     if pid is None:
         return
-    with contextlib.suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
+    with contextlib.suppress(psutil.NoSuchProcess):
         server = psutil.Process(pid)
-        if "postgres" in server.name():
-            server.send_signal(signal.SIGINT)  # its "fast shutdown": end the sessions, write everything, stop
-            server.wait(timeout=_ANSWERS_WITHIN_SECONDS)
+        if "postgres" not in server.name():
+            return
+        server.send_signal(signal.SIGINT)  # its "fast shutdown": end the sessions, write everything, stop
+        try:
+            server.wait(timeout=_STOPPED_WITHIN_SECONDS)
+        except psutil.TimeoutExpired:
+            raise DatabaseRunsOn(
+                f"The embedded PostgreSQL in {folder} was told to stop, and still runs after "
+                f"{_STOPPED_WITHIN_SECONDS} s (process {pid}).\n"
+                f"It may have much to write: wait and try again. Its log is {folder / 'log'}."
+            ) from None
 
 
 def _import_pgserver() -> Any:

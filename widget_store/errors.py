@@ -13,6 +13,10 @@ class DatabaseUnavailable(WidgetStoreError):
     """The database does not answer."""
 
 
+class DatabaseRunsOn(WidgetStoreError):
+    """The embedded PostgreSQL was told to stop, and has not stopped yet."""
+
+
 class PortTaken(WidgetStoreError):
     """Another program listens on the port the store was told to use."""
 

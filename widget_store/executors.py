@@ -6,10 +6,10 @@ places in a row, `worker-1`, `worker-2`, …, and a store takes the first that a
 process that holds it: an advisory lock on PostgreSQL, a file lock beside an SQLite file.
 """
 
-import contextlib
-from itertools import count
+from collections.abc import Iterable
+from itertools import count, islice
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import fasteners
 import psycopg
@@ -39,8 +39,20 @@ def claim(database: Database, workers: int) -> ExecutorIds:
         psycopg.OperationalError: When PostgreSQL does not answer.
     """
     if database.is_sqlite:
-        return _FileLocks(database, workers)
-    return _AdvisoryLocks(database, workers)
+        return _FileLocks(database, count(1), workers)
+    return _AdvisoryLocks(database, count(1), workers)
+
+
+def claim_those(database: Database, executor_ids: Iterable[str]) -> ExecutorIds:
+    """Take those of the executor ids that are free. What is no id of ours is passed over.
+
+    Raises:
+        psycopg.OperationalError: When PostgreSQL does not answer.
+    """
+    places = sorted(place for place in map(_place, executor_ids) if place is not None)
+    if database.is_sqlite:
+        return _FileLocks(database, places)
+    return _AdvisoryLocks(database, places)
 
 
 def any_store_runs(database: Database) -> bool:
@@ -54,15 +66,15 @@ def _executor_id(place: int) -> str:
     return f"worker-{place}"
 
 
+def _place(executor_id: str) -> int | None:
+    name, _, place = executor_id.partition("-")
+    return int(place) if name == "worker" and place.isdecimal() else None
+
+
 class _AdvisoryLocks:
-    def __init__(self, database: Database, workers: int) -> None:
+    def __init__(self, database: Database, places: Iterable[int], wanted: int | None = None) -> None:
         self._connection = _connect(database)
-        self.ids: list[str] = []
-        for place in count(1):
-            if self._try_lock(place):
-                self.ids.append(_executor_id(place))
-            if len(self.ids) == workers:
-                return
+        self.ids = [_executor_id(place) for place in islice(filter(self._try_lock, places), wanted)]
 
     @staticmethod
     def any_held(database: Database) -> bool:
@@ -90,16 +102,14 @@ class _AdvisoryLocks:
 
 
 class _FileLocks:
-    def __init__(self, database: Database, workers: int) -> None:
-        self._locks: list[fasteners.InterProcessLock] = []
-        self.ids: list[str] = []
-        for place in count(1):
-            lock = fasteners.InterProcessLock(self._path(database, place))
-            if _try_lock_file(lock):
-                self._locks.append(lock)
-                self.ids.append(_executor_id(place))
-            if len(self.ids) == workers:
-                return
+    # The system keeps a file lock for the whole process: it would grant it a second time, and would drop it as soon as
+    # the process closes the file, also through another handle. So what this process holds is not opened again.
+    _held_here: ClassVar[set[Path]] = set()
+
+    def __init__(self, database: Database, places: Iterable[int], wanted: int | None = None) -> None:
+        self._database = database
+        self._locks: dict[Path, fasteners.InterProcessLock] = {}
+        self.ids = [_executor_id(place) for place in islice(filter(self._try_lock, places), wanted)]
 
     @staticmethod
     def _path(database: Database, place: int) -> Path:
@@ -108,30 +118,34 @@ class _FileLocks:
     @classmethod
     def any_held(cls, database: Database) -> bool:
         for place in count(1):
-            path = cls._path(database, place)
-            if not path.exists():
+            if not cls._path(database, place).exists():
                 return False
-            lock = fasteners.InterProcessLock(path)
-            if not _try_lock_file(lock):
+            probe = cls(database, [place])
+            probe.release()
+            if not probe.ids:
                 return True
-            lock.release()
         return False
 
     def still_held(self) -> bool:
         return True  # a file lock ends with this process and not before
 
     def release(self) -> None:
-        for lock in self._locks:
-            with contextlib.suppress(RuntimeError):  # released before
-                lock.release()
+        for path, lock in self._locks.items():
+            lock.release()
+            self._held_here.discard(path)
         self._locks.clear()
 
-
-def _try_lock_file(lock: fasteners.InterProcessLock) -> bool:
-    if lock.acquire(blocking=False):
+    def _try_lock(self, place: int) -> bool:
+        path = self._path(self._database, place)
+        if path in self._held_here:
+            return False
+        lock = fasteners.InterProcessLock(path)
+        if not lock.acquire(blocking=False):
+            lock.lockfile.close()  # a lock that was not acquired leaves it open
+            return False
+        self._held_here.add(path)
+        self._locks[path] = lock
         return True
-    lock.lockfile.close()  # a lock that was not acquired leaves it open
-    return False
 
 
 def _connect(database: Database) -> psycopg.Connection:

@@ -5,32 +5,34 @@ Everything is put together here, once: the other modules are handed what they ne
 
 import contextlib
 import io
+import logging
+import signal
 import sys
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 import uvicorn
-from dbos import DBOS, DBOSClient, DBOSConfig, SQLAlchemyDatasource
+from dbos import DBOS, DBOSConfig, SQLAlchemyDatasource
 
 from widget_store import exactly_once, workflows
 from widget_store.application import Application, load_application
 from widget_store.crashes import CrashPoints
 from widget_store.database import Database
 from widget_store.endpoints import LOOPBACK, create_app
+from widget_store.recovery import (
+    APP_NAME,
+    APPLICATION_VERSION,
+    requeue_own_workflows,
+    slow_down_recovery_queue,
+    take_over_from_dead_workers,
+)
 from widget_store.schema import create_tables
 from widget_store.settings import Settings
 
-APP_NAME = "widget-store"
-# DBOS recovers a workflow only in the version of the code that started it. Unpinned, the version is a hash of the
-# source, and an edited comment would strand every order that is under way.
-APPLICATION_VERSION = "1"
-RECOVERY_QUEUE = "recovery"
-_AT_ONCE_SECONDS, _AT_REST_SECONDS = 0.02, 1.0
 _SHUTDOWN_WITHIN_SECONDS = 2
 
 
@@ -55,7 +57,7 @@ class Worker:
 
 
 def serve(worker: Worker, on_ready: Callable[[int], None], crash_points: CrashPoints | None = None) -> None:
-    """Serve until SIGTERM.
+    """Serve until SIGTERM. When it returns, the process must end at once.
 
     Args:
         worker: What to serve, and where.
@@ -73,6 +75,9 @@ def serve(worker: Worker, on_ready: Callable[[int], None], crash_points: CrashPo
         crash_points.watch(system)
 
     learners = _launch(worker, system, transactions, crash_points)
+    threading.Thread(
+        target=take_over_from_dead_workers, args=(worker.database, system, worker.executor_id), daemon=True
+    ).start()
     app = create_app(
         learners.checkout_workflow,
         transactions,
@@ -90,16 +95,13 @@ def serve(worker: Worker, on_ready: Callable[[int], None], crash_points: CrashPo
         access_log=False,
         timeout_graceful_shutdown=_SHUTDOWN_WITHIN_SECONDS,
     )
-    server = _Server(config, on_ready)
-    try:
-        server.run(sockets=[_listen(config, worker.shares_port)])
-    finally:
-        # Workflows that are under way are left to the next launch, as after a crash: nothing is lost by not waiting.
-        DBOS.destroy(workflow_completion_timeout_sec=0)
+    _Server(config, on_ready).run(sockets=[_listen(config, worker.shares_port)])
+    # No `DBOS.destroy()`: a workflow that takes a step while it dismantles DBOS is recorded as failed, and never goes
+    # on. The process ends in the midst of its workflows, as in a crash, and the next launch takes them up.
 
 
 class _Server(uvicorn.Server):
-    """A uvicorn server that says when it answers."""
+    """A uvicorn server that says when it answers, and that ends without a word."""
 
     def __init__(self, config: uvicorn.Config, on_ready: Callable[[int], None]) -> None:
         super().__init__(config)
@@ -109,6 +111,24 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._on_ready(self.servers[0].sockets[0].getsockname()[1])
+
+    async def shutdown(self, sockets: Any = None) -> None:
+        # Whoever still waits is cut off, and asks again with the same key. uvicorn would call that an error.
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+        await super().shutdown(sockets)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take SIGTERM as the word to stop, and nothing else.
+
+        uvicorn's own would also take SIGINT, which is the supervisor's to act on, and would raise SIGTERM again in the
+        end: the process would die of it before `serve` could return.
+        """
+        before = signal.signal(signal.SIGTERM, self.handle_exit)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _listen(config: uvicorn.Config, shares_port: bool) -> Any:
@@ -173,44 +193,10 @@ def _launch(
     exactly_once.bind(SQLAlchemyDatasource.create(worker.database.url, engine=transactions))
     with transactions.begin() as connection:
         create_tables(connection)
-    _requeue_own_workflows(system, worker.executor_id)
+    requeue_own_workflows(system, worker.executor_id)
     DBOS.launch()
-    threading.Thread(target=_slow_down_recovery_queue, daemon=True).start()
+    threading.Thread(target=slow_down_recovery_queue, args=(system,), daemon=True).start()
     return application
-
-
-def _requeue_own_workflows(system: sa.Engine, executor_id: str) -> None:
-    """Put the workflows that this executor left behind onto a queue that is looked at at once.
-
-    DBOS would recover them by itself, through a queue that it looks at once a second: most of the time a customer waits
-    after a crash. Workflows that came from a queue of their own are left to DBOS, which returns them there.
-    """
-    if not sa.inspect(system).has_table("workflow_status", schema=None if system.name == "sqlite" else "dbos"):
-        return  # the first launch on this database
-    client = DBOSClient(system_database_engine=system, application_name=APP_NAME)
-    left_behind = [
-        workflow.workflow_id
-        for workflow in client.list_workflows(
-            status="PENDING",
-            executor_id=executor_id,
-            app_version=APPLICATION_VERSION,
-            load_input=False,
-            load_output=False,
-        )
-        if workflow.queue_name in {None, RECOVERY_QUEUE}
-    ]
-    if left_behind:
-        client.register_queue(RECOVERY_QUEUE, polling_interval_sec=_AT_ONCE_SECONDS, on_conflict="always_update")
-        client.resume_workflows(left_behind, queue_name=RECOVERY_QUEUE)
-
-
-def _slow_down_recovery_queue() -> None:
-    """Once everything is taken up, stop looking at the queue fifty times a second."""
-    while DBOS.list_workflows(queue_name=RECOVERY_QUEUE, status="ENQUEUED", limit=1, load_input=False):
-        time.sleep(0.1)
-    queue = DBOS.retrieve_queue(RECOVERY_QUEUE)
-    if queue is not None:
-        queue.set_polling_interval_sec(_AT_REST_SECONDS)
 
 
 def _secret(settings: Settings) -> str | None:

@@ -20,7 +20,7 @@ import psycopg
 
 from widget_store import executors
 from widget_store.database import Database, open_database
-from widget_store.errors import PortTaken, StoreDidNotStart, WidgetStoreError
+from widget_store.errors import DatabaseUnavailable, PortTaken, StoreDidNotStart, WidgetStoreError
 from widget_store.processes import Processes, end_with_parent, warm_processes
 from widget_store.settings import Settings
 
@@ -69,49 +69,61 @@ class Supervisor:
     def run(self, announce: Callable[[str], None]) -> None:
         """Keep the workers alive, until it is time to stop; `announce` is given the URL once all of them answer."""
         ids = executors.claim(self._database, self._plan.workers)
-        workers = [_WorkerProcess(self._plan, self._database, self._processes, name) for name in ids.ids]
+        workers = [_WorkerProcess(self._plan, self._processes) for _ in ids.ids]
         try:
-            for worker in workers:
-                worker.start()
+            self._start(workers, ids)
             while not self._stop.poll():
                 self._wait(workers)
-                self._revive(workers)
+                dead = self._dead(workers)  # looked for before the database is: it may be why they died
+                if not ids.still_held():
+                    ids = self._outlast_outage(workers, ids)
+                elif not self._stop.poll():
+                    self._revive(dead)
                 if not self._announced and all(worker.ready for worker in workers):
                     announce(f"http://{_in_url(self._plan.host)}:{self._plan.port}")
                     self._announced = True
-                if not ids.still_held():
-                    ids = self._claim_again(ids, workers)
         finally:
             _stop_all(workers)
             ids.release()
+
+    def _start(self, workers: "list[_WorkerProcess]", ids: executors.ExecutorIds) -> None:
+        for worker, executor_id in zip(workers, ids.ids, strict=True):
+            worker.start(executor_id, self._database)
 
     def _wait(self, workers: "list[_WorkerProcess]") -> None:
         """Sleep until a worker is ready or dead, or it is time to stop, or to look at the database."""
         wait([self._stop, *(handle for worker in workers for handle in worker.handles())], _LOOK_EVERY_SECONDS)
 
-    def _revive(self, workers: "list[_WorkerProcess]") -> None:
+    def _dead(self, workers: "list[_WorkerProcess]") -> "list[_WorkerProcess]":
         for worker in workers:
             worker.read_messages()
-            if worker.is_alive() or self._stop.poll():
-                continue
+        return [worker for worker in workers if not worker.is_alive()]
+
+    def _revive(self, dead: "list[_WorkerProcess]") -> None:
+        for worker in dead:
             if not self._plan.restart:
                 raise StoreDidNotStart(f"The store's process ended ({worker.last_words()}) and --no-restart was given.")
             worker.start_again()
 
-    def _claim_again(self, lost: executors.ExecutorIds, workers: "list[_WorkerProcess]") -> executors.ExecutorIds:
-        """After the database was away: take ids again, and start every worker afresh.
+    def _outlast_outage(self, workers: "list[_WorkerProcess]", lost: executors.ExecutorIds) -> executors.ExecutorIds:
+        """The database went away, and the ids with it: start every worker afresh once it is back.
 
-        A workflow may have failed to record its end, or missed the word that its payment is here: recovery takes it up.
+        The workers are ended first. Another store may be given their ids now, and would run their workflows too. They
+        are not to be kept in any case: a workflow may have failed to record its end, or have missed the word that its
+        payment is here. Recovery takes it up.
         """
+        _say(f"The database is lost: {self._database.name}. The store starts again when it is back.")
+        _kill_all(workers)
         lost.release()
         while not self._stop.poll():
             try:
+                self._database = self._database.revived()
                 ids = executors.claim(self._database, self._plan.workers)
-            except psycopg.Error:
+            except (DatabaseUnavailable, psycopg.Error):
                 wait([self._stop], _LOOK_EVERY_SECONDS)
                 continue
-            for worker, executor_id in zip(workers, ids.ids, strict=True):
-                worker.start_afresh(executor_id)
+            _say("The database is back.")
+            self._start(workers, ids)
             return ids
         return lost
 
@@ -119,25 +131,20 @@ class Supervisor:
 class _WorkerProcess:
     """One worker, in whichever process it lives in now."""
 
-    def __init__(self, plan: Plan, database: Database, processes: Processes, executor_id: str) -> None:
+    def __init__(self, plan: Plan, processes: Processes) -> None:
         self._plan = plan
-        self._database = database
         self._processes = processes
-        self._executor_id = executor_id
         self._process: BaseProcess | None = None
         self._messages: Connection | None = None
         self._deaths_at_start = 0
         self._reason = ""
         self.ready = False
 
-    def start(self) -> None:
-        self.ready = False
-        self._messages, theirs = self._processes.Pipe(duplex=False)
-        self._process = self._processes.Process(
-            target=_serve_in_this_process, args=(self._executor_id, self._plan, self._database, theirs), name="worker"
-        )
-        self._process.start()
-        theirs.close()
+    def start(self, executor_id: str, database: Database) -> None:
+        self._executor_id = executor_id
+        self._database = database
+        self._deaths_at_start = 0
+        self._launch()
 
     def start_again(self) -> None:
         """Start after a death.
@@ -150,12 +157,18 @@ class _WorkerProcess:
             raise StoreDidNotStart(
                 f"The store died {_DEATHS_AT_START} times in a row while starting: {self.last_words()}"
             )
-        self._close()
-        self.start()
+        self._launch()
 
-    def start_afresh(self, executor_id: str) -> None:
-        self._executor_id = executor_id  # the one it had may have been given to another store
-        self.kill()  # the loop starts it again
+    def _launch(self) -> None:
+        self._close()
+        self.ready = False
+        self._reason = ""
+        self._messages, theirs = self._processes.Pipe(duplex=False)
+        self._process = self._processes.Process(
+            target=_serve_in_this_process, args=(self._executor_id, self._plan, self._database, theirs), name="worker"
+        )
+        self._process.start()
+        theirs.close()
 
     def handles(self) -> list[Any]:
         return [] if self._process is None else [self._process.sentinel, *([self._messages] if self._messages else [])]
@@ -186,9 +199,9 @@ class _WorkerProcess:
         if self._process is not None:
             self._process.kill()
 
-    def join(self, deadline: float) -> None:
+    def join(self, deadline: float | None = None) -> None:
         if self._process is not None:
-            self._process.join(max(0.0, deadline - time.monotonic()))
+            self._process.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
 
     def _close(self) -> None:
         if self._messages is not None:
@@ -204,8 +217,18 @@ def _stop_all(workers: list[_WorkerProcess]) -> None:
     deadline = time.monotonic() + _STOP_WITHIN_SECONDS
     for worker in workers:
         worker.join(deadline)
+    _kill_all(workers)
+
+
+def _kill_all(workers: list[_WorkerProcess]) -> None:
+    for worker in workers:
         worker.kill()
-        worker.join(time.monotonic() + _STOP_WITHIN_SECONDS)
+    for worker in workers:
+        worker.join()
+
+
+def _say(words: str) -> None:
+    print(words, file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
