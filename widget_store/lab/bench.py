@@ -31,11 +31,14 @@ from sqlalchemy.engine import URL, make_url
 
 from widget_store.database import has_embedded_postgres, open_database
 from widget_store.errors import DatabaseUnavailable, StoreDidNotStart, WidgetStoreError
+from widget_store.reset import reset_store
 from widget_store.schema import PRODUCT_ID, OrderStatus, orders, products
 from widget_store.settings import PREFIX, Settings, read_settings
 
 _ANSWERED_WITHIN_SECONDS = 60.0
 _ASK_AGAIN_SECONDS = 0.005
+_ASLEEP_SECONDS = 3600.0
+"""A dispatch step this long is asleep for the whole run. It takes a thread and a row then, and no time."""
 _BIG_SHELF = 1_000_000
 """Widgets enough for the whole run."""
 
@@ -142,18 +145,26 @@ def run(settings: Settings, effort: Effort, say: Callable[[str], None]) -> list[
             shelf.fill()
             say("the same SQL with nothing durable")
             plain_buys, plain_pays = shelf.plain_checkouts(effort)
+            say("buying and paying, the store at rest")
+            with _store(scratch.model_copy(update={"dispatch_interval": _ASLEEP_SECONDS})) as store:
+                buys, pays = store.checkouts(effort)
+            reset_store(scratch)
+            shelf.fill()
             with _store(scratch) as store:
                 say("kill -9 to a paid order answered")
                 recoveries = [store.seconds_to_recover() for _ in range(effort.kills)]
-                say("buying and paying")
-                buys, pays = store.checkouts(effort)
+                say("buying and paying, orders being dispatched")
+                busy_buys, busy_pays = store.checkouts(effort)
                 memory = store.worker().memory_full_info()
 
     start = Figure("serve to ready, database running", "s", list(starts), statistics.median(imports))
+    plain_buy, plain_pay = statistics.median(_ms(plain_buys)), statistics.median(_ms(plain_pays))
     figures = [
         Figure("kill -9 to paid order answered", "s", recoveries, start.value),
-        Figure("buy, one customer", "ms", _ms(buys), statistics.median(_ms(plain_buys))),
-        Figure("pay, one customer", "ms", _ms(pays), statistics.median(_ms(plain_pays))),
+        Figure("buy, one customer, store at rest", "ms", _ms(buys), plain_buy),
+        Figure("pay, one customer, store at rest", "ms", _ms(pays), plain_pay),
+        Figure("buy, one customer, dispatching", "ms", _ms(busy_buys), plain_buy),
+        Figure("pay, one customer, dispatching", "ms", _ms(busy_pays), plain_pay),
         start,
         Figure("serve to ready, database stopped", "s", from_stopped, statistics.median(imports)),
         Figure("stop on SIGTERM", "s", list(stops)),
@@ -253,7 +264,7 @@ class _Store:
         return psutil.Process(self._http.get("/healthz").json()["pid"])
 
     def checkouts(self, effort: Effort) -> tuple[list[float], list[float]]:
-        """The seconds of each purchase and of each payment. What is paid for is dispatched meanwhile."""
+        """The seconds of each purchase and of each payment, back to back. What is paid for is dispatched meanwhile."""
         buys, pays = [], []
         for _ in range(effort.warm_up + effort.checkouts):
             started = time.perf_counter()
@@ -290,6 +301,7 @@ def _store(settings: Settings) -> Iterator[_Store]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     environment[f"{PREFIX}DATA_DIR"] = str(settings.data_dir)
     environment[f"{PREFIX}DATABASE_URL"] = settings.database_url or ""
+    environment[f"{PREFIX}DISPATCH_INTERVAL"] = str(settings.dispatch_interval)
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True
     ) as process:
