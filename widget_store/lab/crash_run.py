@@ -1,0 +1,389 @@
+"""One run of a scenario: a store of its own, killed at crash points, started again, and judged by its database."""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import httpx
+import sqlalchemy as sa
+
+from widget_store.database import Database
+from widget_store.errors import AppFileError, WidgetStoreError
+from widget_store.lab import invariants
+from widget_store.lab.databases import Databases
+from widget_store.lab.scenarios import Answer, Scenario
+from widget_store.processes import Processes, end_with_parent
+from widget_store.schema import OrderStatus
+from widget_store.settings import Settings
+
+_LOOK_AGAIN_SECONDS = 0.01
+_DEATHS_OF_ITS_OWN = 5
+DISPATCH_INTERVAL = 0.001
+"""Seconds a dispatch step takes: as short as DBOS still makes a checkpoint for."""
+
+
+class Verdict(StrEnum):
+    """What came out of a run."""
+
+    SAFE = "safe"  # killed where it should be, and every invariant holds
+    BROKEN = "broken"
+    NOT_REACHED = "not_reached"  # the process never came to the crash point: nothing was tried
+    HUNG = "hung"  # not done within the time limit
+
+
+@dataclass(frozen=True)
+class Result:
+    """One run and its outcome.
+
+    Attributes:
+        points: The crash points asked for, in order; none in a recording run.
+        violations: A sentence for each.
+        reached: The crash points that the last process, the one that was not killed, went through.
+        seconds: How long it took.
+    """
+
+    scenario: str
+    points: tuple[str, ...]
+    verdict: Verdict
+    violations: list[str]
+    reached: list[str]
+    seconds: float
+
+    @property
+    def point(self) -> str:
+        """The crash points as one name."""
+        return " then ".join(self.points)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all runs of a crash test share.
+
+    Attributes:
+        processes: Where the store's processes come from.
+        databases: Where each run gets a database of its own.
+        app_file: A learner's file; None for the store's own checkout.
+        time_limit: Seconds after which a run is given up.
+    """
+
+    processes: Processes
+    databases: Databases
+    app_file: Path | None = None
+    time_limit: float = 30.0
+
+    def prepare(self) -> None:
+        """Launch the application once, on the database of which each run gets a copy.
+
+        Raises:
+            AppFileError: When it can't be launched.
+        """
+        nothing_happens = Scenario("launch", lambda _customer: None, {})
+        with self.databases.template() as database:
+            store = _Store(self, nothing_happens, database, (), time.monotonic() + self.time_limit)
+            try:
+                store.url()
+            except (_Hung, _CanNotStart) as failure:
+                raise AppFileError(store.said or f"{self.app_file} did not start: {failure}") from None
+            finally:
+                store.close()
+            self._judge(database)  # so that an author's rules which can't be used are known now
+
+    def authors_violations(self, database: Database) -> list[str]:
+        """What the author's own rules say: they live in the application's file, so a process that loads it asks."""
+        return [] if self.app_file is None else self._judge(database)
+
+    def _judge(self, database: Database) -> list[str]:
+        if self.app_file is None:
+            return []
+        answer, theirs = self.processes.Pipe(duplex=False)
+        judge = self.processes.Process(target=_judge, args=(self.app_file, database, theirs))
+        judge.start()
+        theirs.close()
+        try:
+            if not answer.poll(self.time_limit):
+                return [f"invariants of {self.app_file.name}: no answer within {self.time_limit:g} s"]
+            found: list[str] = answer.recv()
+            return found
+        except EOFError:
+            return [f"invariants of {self.app_file.name}: the process that asked them died"]
+        finally:
+            judge.kill()
+            judge.join()
+            judge.close()
+            answer.close()
+
+
+def run(bench: Bench, scenario: Scenario, points: tuple[str, ...] = ()) -> Result:
+    """Play a scenario, with a kill at each of the crash points: the first in the first process, and so on.
+
+    Raises:
+        AppFileError: When the application can't be started at all.
+    """
+    started = time.monotonic()
+    with bench.databases.copy() as database, contextlib.closing(_Run(bench, scenario, points, database)) as this:
+        verdict, violations = this.play()
+        return Result(scenario.name, points, verdict, violations, this.reached, time.monotonic() - started)
+
+
+class _Hung(Exception):
+    """The time limit has passed."""
+
+
+class _CanNotStart(Exception):
+    """The store dies by itself whenever it is started."""
+
+
+class _Run:
+    """A store on one database, its deaths, and its customers: the `Customer` of the scenarios."""
+
+    def __init__(self, bench: Bench, scenario: Scenario, points: tuple[str, ...], database: Database) -> None:
+        self._bench = bench
+        self._scenario = scenario
+        self._points = points
+        self._database = database
+        self._deadline = time.monotonic() + bench.time_limit
+        self._store = _Store(bench, scenario, database, points, self._deadline)
+        self._look = contextlib.ExitStack()
+        self._connection = self._look.enter_context(invariants.looking_at(database))
+        self._surprises: list[str] = []
+        self._told: list[tuple[int, OrderStatus]] = []
+
+    def close(self) -> None:
+        self._store.close()
+        self._look.close()
+
+    @property
+    def reached(self) -> list[str]:
+        return self._store.reached
+
+    def play(self) -> tuple[Verdict, list[str]]:
+        self._connection.execute(
+            sa.text("UPDATE products SET inventory = :stock, stock_added = :stock"), {"stock": self._scenario.stock}
+        )
+        try:
+            self._scenario.story(self)
+            self.wait_for_end()
+        except _Hung:
+            waited_for = self._store.said or "no answer, and no end of the workflows"
+            return Verdict.HUNG, [f"not done within {self._bench.time_limit:g} s: {waited_for}"]
+        except _CanNotStart as death:
+            return Verdict.BROKEN, [f"start: {death}"]
+        self._store.close()
+        violations = self._violations()
+        if violations:
+            return Verdict.BROKEN, violations
+        return (Verdict.SAFE if self._store.points_left == 0 else Verdict.NOT_REACHED), []
+
+    def _violations(self) -> list[str]:
+        return [
+            *self._surprises,
+            *invariants.violations(self._connection),
+            *self._broken_promises(),
+            *self._bench.authors_violations(self._database),
+        ]
+
+    def _broken_promises(self) -> Iterator[str]:
+        """What the scenario was to end with, and what the customers were told, compared with the orders."""
+        orders = {row.order_id: row.order_status for row in self._connection.execute(sa.text("SELECT * FROM orders"))}
+        ends = Counter(OrderStatus(status) for status in orders.values())
+        if ends != Counter(self._scenario.ends):
+            yield f"orders: there are {_in_words(ends)}, and there should be {_in_words(Counter(self._scenario.ends))}"
+        for order_id, promised in self._told:
+            if orders.get(order_id) != promised:
+                found = OrderStatus(orders[order_id]).name if order_id in orders else "not there"
+                yield f"promises: order {order_id} is {found}, and its customer was told that it is {promised.name}"
+
+    # --- the customers
+
+    def buy(self, key: str) -> Answer:
+        return self._ask(f"/checkout/{key}")
+
+    def pay(self, key: str, status: str = "paid") -> Answer:
+        answer = self._ask(f"/payment_webhook/{key}/{status}")
+        if answer.status == 200 and answer.text.isdecimal():
+            end = OrderStatus.DISPATCHED if status == "paid" else OrderStatus.CANCELLED
+            self._told.append((int(answer.text), end))
+        return answer
+
+    def restock(self) -> Answer:
+        return self._ask("/restock")
+
+    def expect(self, answer: Answer, status: int, what: str) -> None:
+        if answer.status != status:
+            self._surprises.append(f"answers: {what} was answered with {answer.status}, {answer.text!r}")
+
+    def wait_for_end(self) -> None:
+        while not invariants.at_rest(self._connection):
+            self._store.url()  # whatever is dead must come back for this
+            time.sleep(_LOOK_AGAIN_SECONDS)
+
+    def _ask(self, path: str) -> Answer:
+        with httpx.Client(trust_env=False) as http:
+            while True:
+                url = self._store.url()
+                try:
+                    response = http.post(url + path, timeout=max(0.1, self._deadline - time.monotonic()))
+                except httpx.TransportError:
+                    continue
+                if response.status_code != 504:  # "not yet: ask again"
+                    return Answer(response.status_code, response.text)
+
+
+class _Store:
+    """The store's process, and the one after it, and so on."""
+
+    def __init__(
+        self, bench: Bench, scenario: Scenario, database: Database, points: tuple[str, ...], deadline: float
+    ) -> None:
+        self._bench = bench
+        self._settings = Settings.model_construct(
+            payment_timeout=scenario.payment_timeout, dispatch_interval=DISPATCH_INTERVAL
+        )
+        self._database = database
+        self._to_come = list(points)
+        self._deadline = deadline
+        self._one_at_a_time = threading.RLock()  # two customers may notice a death at once
+        self._process: BaseProcess | None = None
+        self._messages: Connection | None = None
+        self._url = ""
+        self._deaths_of_its_own = 0
+        self.reached: list[str] = []
+        self.said = ""
+
+    @property
+    def points_left(self) -> int:
+        return len(self._to_come)
+
+    def url(self) -> str:
+        """Where the store answers; it is started if it is dead.
+
+        Raises:
+            _Hung: When the time limit has passed.
+            _CanNotStart: When it dies again and again, not by our hand.
+        """
+        with self._one_at_a_time:
+            while True:
+                if time.monotonic() > self._deadline:
+                    raise _Hung
+                if self._process is None:
+                    self._start()
+                self._read_messages(wait_for_seconds=0.0 if self._url else 0.05)
+                if self._process is not None and not self._process.is_alive():
+                    self._bury()
+                elif self._url:
+                    return self._url
+
+    def close(self) -> None:
+        with self._one_at_a_time:
+            if self._process is not None:
+                self._read_messages()
+                self._process.kill()
+                self._process.join()
+                self._let_go()
+
+    def _start(self) -> None:
+        self.reached, self._url = [], ""
+        armed = self._to_come[0] if self._to_come else None
+        self._messages, theirs = self._bench.processes.Pipe(duplex=False)
+        self._process = self._bench.processes.Process(
+            target=_serve, args=(armed, self._database, self._settings, self._bench.app_file, theirs)
+        )
+        self._process.start()
+        theirs.close()
+
+    def _read_messages(self, wait_for_seconds: float = 0.0) -> None:
+        if self._messages is None or self._process is None:
+            return
+        if wait_for_seconds:
+            wait([self._messages, self._process.sentinel], wait_for_seconds)
+        with contextlib.suppress(EOFError, OSError):
+            while self._messages.poll():
+                kind, text = self._messages.recv()
+                if kind == "reached":
+                    self.reached.append(text)
+                elif kind == "ready":
+                    self._url = f"http://127.0.0.1:{text}"
+                else:
+                    self.said = text
+
+    def _bury(self) -> None:
+        """Note how the process died. Dead where it should be: the next one is armed with the next point."""
+        self._read_messages()
+        if self._to_come and self.reached and self.reached[-1] == self._to_come[0]:
+            self._to_come.pop(0)
+        else:
+            self._deaths_of_its_own += 1
+        self._let_go()
+        if self._deaths_of_its_own == _DEATHS_OF_ITS_OWN:
+            raise _CanNotStart(self.said or f"the process died by itself {_DEATHS_OF_ITS_OWN} times")
+
+    def _let_go(self) -> None:
+        if self._process is not None and self._messages is not None:
+            self._process.join()
+            self._process.close()
+            self._messages.close()
+        self._process = self._messages = None
+        self._url = ""
+
+
+def _serve(
+    armed: str | None, database: Database, settings: Settings, app_file: Path | None, to_test: Connection
+) -> None:
+    """The whole life of a process that is to be killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
+    _be_silent()
+    from widget_store.crashes import CrashPoints
+    from widget_store.server import Worker, serve
+
+    points = CrashPoints(armed, tell=lambda point: to_test.send(("reached", point)))
+    worker = Worker(executor_id="worker-1", database=database, settings=settings, port=0, app_file=app_file)
+    try:
+        serve(worker, on_ready=lambda port: to_test.send(("ready", str(port))), crash_points=points)
+    except WidgetStoreError as failure:
+        to_test.send(("failed", str(failure)))
+    except Exception as failure:  # noqa: BLE001 - whatever it was, it is the verdict
+        to_test.send(("failed", "".join(traceback.format_exception_only(failure)).strip()))
+    os._exit(1)
+
+
+def _judge(app_file: Path, database: Database, to_test: Connection) -> None:
+    """Ask the author's rules, in a process of their own."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
+    _be_silent()
+    from widget_store.application import load_application
+
+    found = []
+    with invariants.looking_at(database) as connection:
+        for rule in load_application(app_file).invariants:
+            name = getattr(rule, "__name__", "invariant")
+            try:
+                found += [f"{name}: {violation}" for violation in rule(connection) or ()]
+            except Exception as failure:  # noqa: BLE001 - an author's mistake is told as what it is
+                found.append(f"{name}: raised {type(failure).__name__}: {failure}")
+    to_test.send(found)
+
+
+def _be_silent() -> None:
+    """What a store under test prints is printed a thousand times."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+
+
+def _in_words(ends: "Counter[OrderStatus]") -> str:
+    return " and ".join(f"{count} {status.name}" for status, count in sorted(ends.items())) or "none"

@@ -1,0 +1,158 @@
+"""A database for each run of a crash test: a copy of one that has everything made and nothing in it.
+
+On PostgreSQL it is a database of its own on one server, made with `CREATE DATABASE … TEMPLATE`. That server is the one of
+the settings; without one, it is an embedded PostgreSQL just for this, which need not survive a power cut. On SQLite it is
+a copy of two files.
+"""
+
+import contextlib
+import sqlite3
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+from uuid import uuid4
+
+import psycopg
+from psycopg import sql
+from sqlalchemy.engine import make_url
+
+from widget_store.database import Database, at_url, has_embedded_postgres, open_database
+from widget_store.errors import DatabaseUnavailable
+from widget_store.settings import PREFIX, Settings
+
+_ALONE_WITHIN_SECONDS = 10
+
+
+class Databases(Protocol):
+    """Where the databases of a crash test come from."""
+
+    name: str
+
+    def template(self) -> contextlib.AbstractContextManager[Database]:
+        """An empty database, to be filled in the block: of this one, the copies are made."""
+
+    def copy(self) -> contextlib.AbstractContextManager[Database]:
+        """A copy of the template, gone after the block."""
+
+
+@contextlib.contextmanager
+def open_databases(settings: Settings) -> Iterator[Databases]:
+    """Databases of the kind that the settings name; all of them are gone after the block.
+
+    Raises:
+        DatabaseUnavailable: When the server does not answer, or lets nobody make databases.
+    """
+    with contextlib.ExitStack() as stack:
+        folder = Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="crash-test-", ignore_cleanup_errors=True))
+        )
+        url = settings.database_url
+        if (url is not None and make_url(url).get_backend_name() == "sqlite") or (
+            url is None and not has_embedded_postgres()
+        ):
+            yield _SQLiteFiles(folder)
+        else:
+            scratch = settings.model_copy(update={"data_dir": folder})
+            server = stack.enter_context(open_database(scratch))
+            databases = _OnServer(server, hurried=url is None)
+            stack.callback(databases.drop_all)
+            yield databases
+
+
+class _SQLiteFiles:
+    name = "SQLite"
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._template = self._at("template")
+
+    @contextlib.contextmanager
+    def template(self) -> Iterator[Database]:
+        yield self._template
+
+    @contextlib.contextmanager
+    def copy(self) -> Iterator[Database]:
+        database = self._at(uuid4().hex)
+        for original, copy in zip(_files(self._template), _files(database), strict=True):
+            with contextlib.closing(sqlite3.connect(original)) as source:
+                with contextlib.closing(sqlite3.connect(copy)) as target:
+                    source.backup(target)
+        try:
+            yield database
+        finally:
+            for file in _files(database):
+                for leftover in self._folder.glob(f"{file.name}*"):
+                    leftover.unlink(missing_ok=True)
+
+    def _at(self, name: str) -> Database:
+        return at_url(f"sqlite:///{self._folder / name}.sqlite")
+
+
+class _OnServer:
+    name = "PostgreSQL"
+
+    def __init__(self, server: Database, *, hurried: bool) -> None:
+        self._url = make_url(server.url)
+        self._prefix = f"crash_test_{uuid4().hex[:8]}"
+        with self._administration() as connection:
+            if hurried:  # it is thrown away after the test, and nobody cuts its power
+                connection.execute("ALTER SYSTEM SET fsync = off")
+                connection.execute("SELECT pg_reload_conf()")
+
+    @contextlib.contextmanager
+    def template(self) -> Iterator[Database]:
+        self._create(f"{self._prefix}_template", "template0")
+        yield self._at(f"{self._prefix}_template")
+        self._wait_until_nobody_uses(f"{self._prefix}_template")
+
+    @contextlib.contextmanager
+    def copy(self) -> Iterator[Database]:
+        name = f"{self._prefix}_{uuid4().hex}"
+        self._create(name, f"{self._prefix}_template")
+        try:
+            yield self._at(name)
+        finally:
+            self._drop(name)
+
+    def drop_all(self) -> None:
+        with self._administration() as connection:
+            ours = connection.execute("SELECT datname FROM pg_database WHERE datname LIKE %s", [f"{self._prefix}%"])
+            for (name,) in ours.fetchall():
+                self._drop(name)
+
+    def _create(self, name: str, template: str) -> None:
+        command = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+        with self._administration() as connection:
+            try:
+                connection.execute(command)
+            except psycopg.errors.InsufficientPrivilege as refusal:
+                raise DatabaseUnavailable(
+                    f"A crash test makes a database for each run, and may not: {str(refusal).strip()}\n"
+                    f"Give the user of {self._url.render_as_string()} the right to, or unset {PREFIX}DATABASE_URL."
+                ) from None
+
+    def _drop(self, name: str) -> None:
+        with self._administration() as connection:
+            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+    def _wait_until_nobody_uses(self, name: str) -> None:
+        """A database that somebody is connected to can't be copied; a killed process's sessions end a moment later."""
+        deadline = time.monotonic() + _ALONE_WITHIN_SECONDS
+        with self._administration() as connection:
+            while connection.execute("SELECT 1 FROM pg_stat_activity WHERE datname = %s", [name]).fetchone():
+                if time.monotonic() > deadline:
+                    raise DatabaseUnavailable(f"The database {name} is still in use: try again.")
+                time.sleep(0.02)
+
+    def _administration(self) -> "psycopg.Connection[tuple[object, ...]]":
+        url = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
+        return psycopg.connect(url, autocommit=True, connect_timeout=10)
+
+    def _at(self, name: str) -> Database:
+        return at_url(self._url.set(database=name).render_as_string(hide_password=False))
+
+
+def _files(database: Database) -> list[Path]:
+    return [Path(str(make_url(url).database)) for url in (database.url, database.system_url)]

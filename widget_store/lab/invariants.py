@@ -1,0 +1,94 @@
+"""The oracle: what must be true of a store's database once no workflow is running, in plain SQL.
+
+It asks the tables and not DBOS, so a mistake of DBOS would show as well. On SQLite, DBOS's tables are in a file of their
+own, which is attached under the name of the schema that they have on PostgreSQL: the same SQL works on both.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.engine import make_url
+
+from widget_store.database import Database
+
+
+@dataclass(frozen=True)
+class Invariant:
+    """A sentence about orders and stock that no crash may break.
+
+    Attributes:
+        name: What it is about, in a word or two.
+        breaches: A query that gives a row for each breach, and none as long as all is well.
+        says: The sentence for such a row, with its columns in braces.
+    """
+
+    name: str
+    breaches: str
+    says: str
+
+    def violations(self, connection: sa.Connection) -> list[str]:
+        """A sentence for each breach."""
+        rows = connection.execute(sa.text(self.breaches)).mappings()
+        return [f"{self.name}: {self.says.format_map(row)}" for row in rows]
+
+
+INVARIANTS = (
+    Invariant(
+        "stock",
+        """
+        SELECT stock_added, inventory, held, stock_added - inventory - held AS missing
+        FROM products, (SELECT count(*) AS held FROM orders WHERE order_status <> -1) AS holding
+        WHERE stock_added - inventory <> held
+        """,
+        "{stock_added} widgets were put on the shelf, {inventory} are there and {held} are held by orders: "
+        "{missing} too few",
+    ),
+    Invariant(
+        "full shelf",
+        "SELECT inventory FROM products WHERE inventory < 0 OR inventory > 100",
+        "{inventory} widgets are on a shelf for 0 to 100",
+    ),
+    Invariant(
+        "settled",
+        "SELECT order_id FROM orders WHERE order_status = 0",
+        "order {order_id} was left PENDING",
+    ),
+    Invariant(
+        "dispatched",
+        """
+        SELECT order_id, progress_remaining FROM orders
+        WHERE order_status = 2 OR (order_status = 1) <> (progress_remaining = 0) OR progress_remaining < 0
+        """,
+        "order {order_id} was paid, and its dispatch ended at {progress_remaining} seconds to go",
+    ),
+    Invariant(
+        "workflows end",
+        "SELECT workflow_uuid, name, status FROM dbos.workflow_status WHERE status <> 'SUCCESS'",
+        "the {name} {workflow_uuid} ended as {status}",
+    ),
+)
+
+
+@contextlib.contextmanager
+def looking_at(database: Database) -> Iterator[sa.Connection]:
+    """A connection to a store's tables and, under the name `dbos`, to those of DBOS."""
+    engine = sa.create_engine(database.url, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        if database.is_sqlite:
+            connection.execute(
+                sa.text("ATTACH DATABASE :file AS dbos"), {"file": make_url(database.system_url).database}
+            )
+        yield connection
+
+
+def at_rest(connection: sa.Connection) -> bool:
+    """Whether no workflow is running, or waiting to."""
+    running = "SELECT count(*) FROM dbos.workflow_status WHERE status IN ('PENDING', 'ENQUEUED', 'DELAYED')"
+    return connection.execute(sa.text(running)).scalar_one() == 0
+
+
+def violations(connection: sa.Connection) -> list[str]:
+    """Every breach of an invariant, as a sentence with its numbers."""
+    return [each for invariant in INVARIANTS for each in invariant.violations(connection)]

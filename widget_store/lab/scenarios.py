@@ -1,0 +1,129 @@
+"""What customers do, while the store is killed under them.
+
+A customer is careful: when nobody answers, they ask again with the same key. What they are told in the end must be true.
+"""
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+from widget_store.schema import FULL_SHELF, OrderStatus
+
+CANCELLED, DISPATCHED = OrderStatus.CANCELLED, OrderStatus.DISPATCHED
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the store told a customer: an HTTP status and a text."""
+
+    status: int
+    text: str
+
+
+class Customer(Protocol):
+    """What a story can do. Each call is repeated until it is answered, whatever dies in between."""
+
+    def buy(self, key: str) -> Answer:
+        """Start a checkout."""
+
+    def pay(self, key: str, status: str = "paid") -> Answer:
+        """Report a payment."""
+
+    def restock(self) -> Answer:
+        """Fill the shelf."""
+
+    def wait_for_end(self) -> None:
+        """Wait until no workflow is running."""
+
+    def expect(self, answer: Answer, status: int, what: str) -> None:
+        """Note it as a violation if the customer was told something else than was to be expected."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A story, and how it ends whatever is killed.
+
+    Attributes:
+        name: What happens, in a word or two.
+        story: What the customers do.
+        ends: How many orders there are in the end, by status.
+        stock: Widgets on the shelf in the beginning.
+        payment_timeout: Seconds a checkout waits for its payment.
+        only: A pattern of the crash points that this scenario is about; all of them by default.
+    """
+
+    name: str
+    story: Callable[[Customer], None]
+    ends: Mapping[OrderStatus, int]
+    stock: int = FULL_SHELF
+    payment_timeout: float = 60.0
+    only: str = "*"
+
+
+def _paid(customer: Customer) -> None:
+    customer.expect(customer.buy("anna"), 200, "buying")
+    customer.expect(customer.pay("anna"), 200, "paying")
+
+
+def _declined(customer: Customer) -> None:
+    customer.expect(customer.buy("anna"), 200, "buying")
+    customer.expect(customer.pay("anna", "failed"), 200, "declining")
+
+
+def _timeout(customer: Customer) -> None:
+    customer.expect(customer.buy("anna"), 200, "buying")
+    customer.wait_for_end()
+
+
+def _sold_out(customer: Customer) -> None:
+    customer.expect(customer.buy("anna"), 409, "buying what is sold out")
+
+
+def _double_click(customer: Customer) -> None:
+    with ThreadPoolExecutor(2) as clicks:
+        for click in [clicks.submit(customer.buy, "anna") for _ in range(2)]:
+            customer.expect(click.result(), 200, "buying")
+    customer.expect(customer.pay("anna", "failed"), 200, "declining")
+
+
+def _reported_twice(customer: Customer) -> None:
+    customer.expect(customer.buy("anna"), 200, "buying")
+    first, second = customer.pay("anna"), customer.pay("anna")
+    customer.expect(first, 200, "paying")
+    customer.expect(second, 200, "paying again")
+    if first.text != second.text:
+        customer.expect(second, 0, f"paying again, for order {second.text} instead of {first.text},")
+
+
+def _late_payment(customer: Customer) -> None:
+    _timeout(customer)
+    customer.expect(customer.pay("anna"), 409, "paying for a cancelled order")
+
+
+def _during_dispatch(customer: Customer) -> None:
+    _paid(customer)
+    customer.expect(customer.buy("bert"), 200, "buying while another order is dispatched")
+    customer.expect(customer.pay("bert", "failed"), 200, "declining")
+
+
+def _restock(customer: Customer) -> None:
+    customer.expect(customer.buy("anna"), 200, "buying")
+    customer.expect(customer.restock(), 200, "restocking")
+    customer.expect(customer.pay("anna", "failed"), 200, "declining")
+
+
+SCENARIOS = {
+    scenario.name: scenario
+    for scenario in (
+        Scenario("paid", _paid, {DISPATCHED: 1}),
+        Scenario("declined", _declined, {CANCELLED: 1}),
+        Scenario("payment timeout", _timeout, {CANCELLED: 1}, payment_timeout=0.3),
+        Scenario("sold out", _sold_out, {CANCELLED: 1}, stock=0),
+        Scenario("double click", _double_click, {CANCELLED: 1}),
+        Scenario("payment reported twice", _reported_twice, {DISPATCHED: 1}),
+        Scenario("payment after the timeout", _late_payment, {CANCELLED: 1}, payment_timeout=0.3),
+        Scenario("crash during dispatch", _during_dispatch, {DISPATCHED: 1, CANCELLED: 1}, only="dispatch_*"),
+        Scenario("restock in between", _restock, {CANCELLED: 1}),
+    )
+}
