@@ -86,6 +86,11 @@ def bench(options: argparse.Namespace) -> int:
     return _run_python("-m", "widget_store.lab.bench", *(["--json"] if options.json else []))
 
 
+def crash_test(options: argparse.Namespace) -> int:
+    """Every crash point of a checkout, in a process of its own."""
+    return _run_python("-m", "widget_store.lab.crash_test", *options.more)
+
+
 def reset(_options: argparse.Namespace) -> None:
     """Back to a full shelf and no orders or workflows."""
     from widget_store.reset import reset_store
@@ -165,6 +170,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--json", action="store_true", help="print JSON")
     command.set_defaults(run=bench)
+
+    command = commands.add_parser(
+        "crash-test",
+        help="kill a checkout at every crash point, recover it, and check the books",
+        add_help=False,  # its own help says more
+    )
+    command.set_defaults(run=crash_test, more=[])
 
     command = commands.add_parser("stop-database", help="stop the embedded PostgreSQL, if nothing uses it")
     command.set_defaults(run=stop_database)

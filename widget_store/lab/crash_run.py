@@ -9,7 +9,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -75,12 +75,14 @@ class Bench:
         databases: Where each run gets a database of its own.
         app_file: A learner's file; None for the store's own checkout.
         time_limit: Seconds after which a run is given up.
+        stop: Set to end all runs that are going on.
     """
 
     processes: Processes
     databases: Databases
     app_file: Path | None = None
     time_limit: float = 30.0
+    stop: threading.Event = field(default_factory=threading.Event)
 
     def prepare(self) -> None:
         """Launch the application once, on the database of which each run gets a copy.
@@ -138,6 +140,10 @@ def run(bench: Bench, scenario: Scenario, points: tuple[str, ...] = ()) -> Resul
 
 class _Hung(Exception):
     """The time limit has passed."""
+
+
+class Stopped(Exception):
+    """The crash test was told to stop."""
 
 
 class _CanNotStart(Exception):
@@ -269,11 +275,14 @@ class _Store:
         """Where the store answers; it is started if it is dead.
 
         Raises:
+            Stopped: When the crash test ends.
             _Hung: When the time limit has passed.
             _CanNotStart: When it dies again and again, not by our hand.
         """
         with self._one_at_a_time:
             while True:
+                if self._bench.stop.is_set():
+                    raise Stopped
                 if time.monotonic() > self._deadline:
                     raise _Hung
                 if self._process is None:

@@ -1,8 +1,8 @@
 """A database for each run of a crash test: a copy of one that has everything made and nothing in it.
 
-On PostgreSQL it is a database of its own on one server, made with `CREATE DATABASE … TEMPLATE`. That server is the one of
-the settings; without one, it is an embedded PostgreSQL just for this, which need not survive a power cut. On SQLite it is
-a copy of two files.
+On PostgreSQL it is a database of its own on one server, made with `CREATE DATABASE … TEMPLATE`. That server is the one
+of the settings; without one, it is an embedded PostgreSQL just for this, which need not survive a power cut. On SQLite
+it is a copy of two files.
 """
 
 import contextlib
@@ -76,9 +76,11 @@ class _SQLiteFiles:
     def copy(self) -> Iterator[Database]:
         database = self._at(uuid4().hex)
         for original, copy in zip(_files(self._template), _files(database), strict=True):
-            with contextlib.closing(sqlite3.connect(original)) as source:
-                with contextlib.closing(sqlite3.connect(copy)) as target:
-                    source.backup(target)
+            with contextlib.ExitStack() as both:
+                source, target = (
+                    both.enter_context(contextlib.closing(sqlite3.connect(file))) for file in (original, copy)
+                )
+                source.backup(target)
         try:
             yield database
         finally:
@@ -120,7 +122,7 @@ class _OnServer:
         with self._administration() as connection:
             ours = connection.execute("SELECT datname FROM pg_database WHERE datname LIKE %s", [f"{self._prefix}%"])
             for (name,) in ours.fetchall():
-                self._drop(name)
+                self._drop(str(name))
 
     def _create(self, name: str, template: str) -> None:
         command = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))

@@ -1,7 +1,7 @@
 """The oracle: what must be true of a store's database once no workflow is running, in plain SQL.
 
-It asks the tables and not DBOS, so a mistake of DBOS would show as well. On SQLite, DBOS's tables are in a file of their
-own, which is attached under the name of the schema that they have on PostgreSQL: the same SQL works on both.
+It asks the tables and not DBOS, so a mistake of DBOS would show as well. On SQLite, DBOS's tables are in a file of
+their own, which is attached under the name of the schema that they have on PostgreSQL: the same SQL works on both.
 """
 
 import contextlib
@@ -86,7 +86,7 @@ def looking_at(database: Database) -> Iterator[sa.Connection]:
 def at_rest(connection: sa.Connection) -> bool:
     """Whether no workflow is running, or waiting to."""
     running = "SELECT count(*) FROM dbos.workflow_status WHERE status IN ('PENDING', 'ENQUEUED', 'DELAYED')"
-    return connection.execute(sa.text(running)).scalar_one() == 0
+    return bool(connection.execute(sa.text(running)).scalar_one() == 0)
 
 
 def violations(connection: sa.Connection) -> list[str]:

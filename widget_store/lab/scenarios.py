@@ -1,6 +1,6 @@
 """What customers do, while the store is killed under them.
 
-A customer is careful: when nobody answers, they ask again with the same key. What they are told in the end must be true.
+A customer is careful: when nobody answers, they ask again with the same key. And what they are told must be true.
 """
 
 from collections.abc import Callable, Mapping

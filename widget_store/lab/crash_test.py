@@ -1,0 +1,264 @@
+"""Every crash point of a workflow, one run each.
+
+The method is bounded-exhaustive crash testing: record where a run commits, then kill one run at each of these places,
+recover it, and look at what is left (as ALICE and CrashMonkey do for file systems, and SQLite's tests with "fail the
+N-th operation, for N = 1, 2, …").
+
+Pillai and others, "All File Systems Are Not Created Equal", OSDI 2014; Mohan and others, "Finding Crash-Consistency Bugs
+with Bounded Black-Box Crash Testing", OSDI 2018; https://sqlite.org/testing.html, section 3.3.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
+
+from widget_store.errors import WidgetStoreError
+from widget_store.lab import crash_map
+from widget_store.lab.crash_run import Bench, Result, Verdict, run
+from widget_store.lab.databases import open_databases
+from widget_store.lab.scenarios import SCENARIOS, Scenario
+from widget_store.processes import warm_processes
+from widget_store.settings import Settings, read_settings
+
+_TRIES = 3
+"""A second crash may come to nothing, when recovery happens to go another way: it is tried again before it is told."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """The results of a crash test, in the order of the scenarios and their points.
+
+    Attributes:
+        recorded: The run of each scenario in which nothing was killed; its `reached` are the scenario's crash points.
+        results: A run for each crash point, or pair of them.
+        seconds: How long all of it took.
+    """
+
+    recorded: list[Result] = field(default_factory=list)
+    results: list[Result] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def failures(self) -> list[Result]:
+        """Every run that is not safe."""
+        return [result for result in [*self.recorded, *self.results] if result.verdict != Verdict.SAFE]
+
+    def as_json(self) -> dict[str, Any]:
+        """As `widget-store crash-test --json` prints it. A run without a crash is there only if it failed."""
+        unsafe = [result for result in self.recorded if result.verdict != Verdict.SAFE]
+        return {
+            "points": [
+                {
+                    "scenario": result.scenario,
+                    "point": result.point,
+                    "verdict": result.verdict.value,
+                    "violations": result.violations,
+                }
+                for result in [*unsafe, *self.results]
+            ],
+            "seconds": round(self.seconds, 2),
+        }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be tested.
+
+    Attributes:
+        app_file: A learner's file; None for the store's own checkout.
+        scenarios: Which stories; all of them by default.
+        points: Patterns of crash points; a point that matches one of them is tried.
+        pairs: Also kill the recovery from each crash, at each of its own crash points.
+        jobs: How many runs go on at a time.
+        time_limit: Seconds after which a run is given up as hung.
+    """
+
+    app_file: Path | None = None
+    scenarios: tuple[Scenario, ...] = tuple(SCENARIOS.values())
+    points: tuple[str, ...] = ("*",)
+    pairs: bool = False
+    jobs: int = os.cpu_count() or 1
+    time_limit: float = 30.0
+
+    def wanted(self, scenario: Scenario, points: Iterable[str]) -> list[str]:
+        """Those of the points that are to be tried."""
+        return [
+            point
+            for point in points
+            if fnmatchcase(point, scenario.only) and any(fnmatchcase(point, pattern) for pattern in self.points)
+        ]
+
+
+def crash_test(
+    plan: Plan,
+    settings: Settings | None = None,
+    progress: Callable[[int, int], None] = lambda _done, _of: None,
+) -> Report:
+    """Run each scenario undisturbed, and then once for each of its crash points.
+
+    Args:
+        plan: What is to be tested.
+        settings: Which kind of database to test on; those of the environment by default.
+        progress: Told how many runs are done, and how many there are so far: more are found on the way.
+
+    Raises:
+        AppFileError: When the application can't be launched at all.
+        DatabaseUnavailable: When there is no database to test on.
+    """
+    started = time.monotonic()
+    recorded, results = [], []
+    processes = warm_processes()
+    with open_databases(settings or read_settings()) as databases:
+        bench = Bench(processes, databases, plan.app_file, plan.time_limit)
+        bench.prepare()
+        with _Runs(bench, plan.jobs, progress) as runs:
+            for scenario in plan.scenarios:
+                runs.add(scenario, ())
+            for scenario, result in runs.results():
+                (results if result.points else recorded).append(result)
+                for points in _follow_ups(plan, scenario, result):
+                    runs.add(scenario, points)
+    order = _order(plan, recorded)
+    return Report(sorted(recorded, key=order), sorted(results, key=order), time.monotonic() - started)
+
+
+def _follow_ups(plan: Plan, scenario: Scenario, result: Result) -> list[tuple[str, ...]]:
+    """The runs to which a run gives rise: one for each crash point it went through."""
+    if result.verdict != Verdict.SAFE:
+        return []
+    if not result.points:
+        return [(point,) for point in plan.wanted(scenario, result.reached)]
+    if plan.pairs and len(result.points) == 1 and _begins_a_state(result.points[0]):
+        return [(*result.points, point) for point in result.reached if _begins_a_state(point)]
+    return []
+
+
+def _begins_a_state(point: str) -> bool:
+    """Whether a point is right before a commit: right after the one before it, the database was the same."""
+    return point.partition("#")[0].endswith("/before")
+
+
+def _order(plan: Plan, recorded: list[Result]) -> Callable[[Result], Any]:
+    """A sort key: in the order of the scenarios, and in each in the order in which its points were recorded."""
+    scenarios = {scenario.name: place for place, scenario in enumerate(plan.scenarios)}
+    points = {(each.scenario, point): place for each in recorded for place, point in enumerate(each.reached)}
+    return lambda result: (
+        scenarios[result.scenario],
+        points.get((result.scenario, result.points[0]), 0) if result.points else 0,
+        len(result.points),
+    )
+
+
+class _Runs:
+    """Runs side by side; while their results are read, more may be added."""
+
+    def __init__(self, bench: Bench, jobs: int, progress: Callable[[int, int], None]) -> None:
+        self._bench = bench
+        self._threads = ThreadPoolExecutor(jobs)
+        self._progress = progress
+        self._waiting: dict[Future[Result], Scenario] = {}
+        self._done = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bench.stop.set()
+        self._threads.shutdown(cancel_futures=True)
+
+    def add(self, scenario: Scenario, points: tuple[str, ...]) -> None:
+        self._waiting[self._threads.submit(self._run, scenario, points)] = scenario
+
+    def results(self) -> Iterator[tuple[Scenario, Result]]:
+        while self._waiting:
+            self._progress(self._done, self._done + len(self._waiting))
+            finished, _ = wait(self._waiting, return_when=FIRST_COMPLETED)
+            for future in finished:
+                self._done += 1
+                yield self._waiting.pop(future), future.result()
+        self._progress(self._done, self._done)
+
+    def _run(self, scenario: Scenario, points: tuple[str, ...]) -> Result:
+        for _ in range(_TRIES):
+            result = run(self._bench, scenario, points)
+            if result.verdict != Verdict.NOT_REACHED:
+                break
+        return result
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command: run the crash test, print its map, and return the exit status."""
+    options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # tidied up after, as Ctrl-C is
+    plan = Plan(
+        app_file=options.app,
+        scenarios=tuple(SCENARIOS[name] for name in options.scenario or SCENARIOS),
+        points=tuple(options.point or ["*"]),
+        pairs=options.pairs,
+        jobs=options.jobs,
+        time_limit=options.time_limit,
+    )
+    try:
+        with _progress_bar() as progress:
+            report = crash_test(plan, progress=progress)
+    except WidgetStoreError as error:
+        print(f"widget-store crash-test: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("widget-store crash-test: stopped.", file=sys.stderr)
+        return 130
+    if options.json:
+        print(json.dumps(report.as_json(), indent=2))
+    else:
+        crash_map.show(report, Console())
+    if not report.results:
+        print("widget-store crash-test: no crash point was tried.", file=sys.stderr)
+    return 1 if report.failures or not report.results else 0
+
+
+@contextlib.contextmanager
+def _progress_bar() -> Iterator[Callable[[int, int], None]]:
+    columns = [*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeElapsedColumn()]
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("runs", total=None)
+        yield lambda done, of: bar.update(task, completed=done, total=of)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="widget-store crash-test",
+        description="Kill a checkout at every crash point, recover it, and check the books.",
+    )
+    parser.add_argument("--app", type=Path, metavar="FILE", help="a Python file with a checkout_workflow(key) to test")
+    parser.add_argument(
+        "--scenario", action="append", choices=list(SCENARIOS), metavar="NAME", help=f"of: {', '.join(SCENARIOS)}"
+    )
+    parser.add_argument(
+        "--point", action="append", metavar="NAME", help="only these crash points; * stands for anything"
+    )
+    parser.add_argument("--pairs", action="store_true", help="also kill each recovery, at each of its crash points")
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="runs at a time (%(default)s)"
+    )
+    parser.add_argument(
+        "--time-limit", type=float, default=30.0, metavar="SECONDS", help="a run that takes longer hangs (%(default)s)"
+    )
+    parser.add_argument("--json", action="store_true", help="print the results as JSON")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
