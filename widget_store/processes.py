@@ -14,17 +14,20 @@ if TYPE_CHECKING:
 Processes: TypeAlias = "ForkServerContext | SpawnContext"
 
 
-def warm_processes() -> Processes:
+def warm_processes(*also: str) -> Processes:
     """A process that has imported everything, and forks workers; where there is no fork, fresh interpreters.
 
     It imports while its caller goes on, so ask early. Asked again, it is the same process.
+
+    Args:
+        also: Modules that it shall import beside those of the server.
     """
     if "forkserver" not in mp.get_all_start_methods():
         return mp.get_context("spawn")
     from multiprocessing import forkserver
 
     context = mp.get_context("forkserver")
-    context.set_forkserver_preload(["widget_store.server"])
+    context.set_forkserver_preload(["widget_store.server", *also])
     # The terminal sends Ctrl-C to every process of the group: only the supervisor shall act on it.
     with _ignored(signal.SIGINT):
         forkserver.ensure_running()

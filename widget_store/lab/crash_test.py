@@ -4,8 +4,8 @@ The method is bounded-exhaustive crash testing: record where a run commits, then
 recover it, and look at what is left (as ALICE and CrashMonkey do for file systems, and SQLite's tests with "fail the
 N-th operation, for N = 1, 2, …").
 
-Pillai and others, "All File Systems Are Not Created Equal", OSDI 2014; Mohan and others, "Finding Crash-Consistency Bugs
-with Bounded Black-Box Crash Testing", OSDI 2018; https://sqlite.org/testing.html, section 3.3.
+Pillai and others, "All File Systems Are Not Created Equal", OSDI 2014; Mohan and others, "Finding Crash-Consistency
+Bugs with Bounded Black-Box Crash Testing", OSDI 2018; https://sqlite.org/testing.html, section 3.3.
 """
 
 import argparse
@@ -119,8 +119,9 @@ def crash_test(
         DatabaseUnavailable: When there is no database to test on.
     """
     started = time.monotonic()
-    recorded, results = [], []
-    processes = warm_processes()
+    recorded: list[Result] = []
+    results: list[Result] = []
+    processes = warm_processes("widget_store.lab.crash_run")
     with open_databases(settings or read_settings()) as databases:
         bench = Bench(processes, databases, plan.app_file, plan.time_limit)
         bench.prepare()
@@ -192,10 +193,11 @@ class _Runs:
         self._progress(self._done, self._done)
 
     def _run(self, scenario: Scenario, points: tuple[str, ...]) -> Result:
-        for _ in range(_TRIES):
-            result = run(self._bench, scenario, points)
+        result = run(self._bench, scenario, points)
+        for _ in range(_TRIES - 1):
             if result.verdict != Verdict.NOT_REACHED:
                 break
+            result = run(self._bench, scenario, points)
         return result
 
 
