@@ -43,6 +43,8 @@ def _belongs(process: psutil.Process, mark: str, folder: Path) -> bool:
     try:
         if process.status() == psutil.STATUS_ZOMBIE:
             return process.ppid() == os.getpid()
+        if process.ppid() == os.getpid() and "from multiprocessing." in " ".join(process.cmdline()):
+            return False  # multiprocessing's own helpers, which end with this process
         return process.environ().get(MARK) == mark or str(folder) in " ".join(process.cmdline())
     except psutil.Error:
         return False  # it has just ended, or it belongs to somebody else

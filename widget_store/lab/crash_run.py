@@ -182,7 +182,7 @@ class _Run:
             self.wait_for_end()
         except _Hung:
             waited_for = self._store.said or "no answer, and no end of the workflows"
-            return Verdict.HUNG, [f"not done within {self._bench.time_limit:g} s: {waited_for}"]
+            return Verdict.HUNG, [f"not done within {self._bench.time_limit:g} s: {waited_for}", *self._surprises]
         except _CanNotStart as death:
             return Verdict.BROKEN, [f"start: {death}"]
         self._store.close()

@@ -81,10 +81,12 @@ def _sold_out(customer: Customer) -> None:
 
 
 def _double_click(customer: Customer) -> None:
-    with ThreadPoolExecutor(2) as clicks:
-        for click in [clicks.submit(customer.buy, "anna") for _ in range(2)]:
-            customer.expect(click.result(), 200, "buying")
-    customer.expect(customer.pay("anna", "failed"), 200, "declining")
+    with ThreadPoolExecutor(2) as both:
+        clicks = [click.result() for click in [both.submit(customer.buy, "anna") for _ in range(2)]]
+    for click in clicks:
+        customer.expect(click, 200, "buying")
+    for payment_id in {click.text for click in clicks}:
+        customer.expect(customer.pay(payment_id, "failed"), 200, "declining")
 
 
 def _reported_twice(customer: Customer) -> None:
@@ -119,7 +121,7 @@ SCENARIOS = {
         Scenario("paid", _paid, {DISPATCHED: 1}),
         Scenario("declined", _declined, {CANCELLED: 1}),
         Scenario("payment timeout", _timeout, {CANCELLED: 1}, payment_timeout=0.3),
-        Scenario("sold out", _sold_out, {CANCELLED: 1}, stock=0),
+        Scenario("sold out", _sold_out, {CANCELLED: 1}, stock=0, payment_timeout=0.3),
         Scenario("double click", _double_click, {CANCELLED: 1}),
         Scenario("payment reported twice", _reported_twice, {DISPATCHED: 1}),
         Scenario("payment after the timeout", _late_payment, {CANCELLED: 1}, payment_timeout=0.3),

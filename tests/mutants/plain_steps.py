@@ -1,0 +1,65 @@
+"""Everything that is not harmless when it is done twice is a plain step."""
+
+import sqlalchemy as sa
+from dbos import DBOS, SetWorkflowID
+
+from widget_store import sql_session, transaction, transactions
+from widget_store.schema import DISPATCH_STEPS, OrderStatus, orders
+from widget_store.transactions import cancel_order, mark_order_paid
+from widget_store.workflows import ORDER_ID, PAYMENT_ID, PAYMENT_STATUS, pace
+
+
+@DBOS.step()
+def create_order() -> int:
+    return transactions.create_order()
+
+
+@DBOS.step()
+def reserve_inventory() -> bool:
+    return transactions.reserve_inventory()
+
+
+@DBOS.step()
+def undo_reserve_inventory() -> None:
+    return transactions.undo_reserve_inventory()
+
+
+@transaction
+def one_second_on(order_id: int) -> None:
+    left = orders.c.progress_remaining - 1
+    status = sa.case((left == 0, OrderStatus.DISPATCHED), else_=orders.c.order_status)
+    sql_session().execute(
+        orders.update().where(orders.c.order_id == order_id).values(progress_remaining=left, order_status=status)
+    )
+
+
+@DBOS.step()
+def progress(order_id: int) -> None:
+    one_second_on(order_id)
+
+
+@DBOS.workflow()
+def dispatch_order_workflow(order_id: int) -> None:
+    for _ in range(DISPATCH_STEPS):
+        DBOS.sleep(pace.dispatch_interval)
+        progress(order_id)
+
+
+@DBOS.workflow()
+def checkout_workflow(key: str) -> str:
+    order_id = create_order()
+    if not reserve_inventory():
+        cancel_order(order_id)
+        DBOS.set_event(PAYMENT_ID, None)
+        DBOS.set_event(ORDER_ID, str(order_id))
+        return key
+    DBOS.set_event(PAYMENT_ID, key)
+    if DBOS.recv(PAYMENT_STATUS, timeout_seconds=pace.payment_timeout) == "paid":
+        mark_order_paid(order_id)
+        with SetWorkflowID(f"{key}.dispatch"):
+            DBOS.start_workflow(dispatch_order_workflow, order_id)
+    else:
+        undo_reserve_inventory()
+        cancel_order(order_id)
+    DBOS.set_event(ORDER_ID, str(order_id))
+    return key
