@@ -27,7 +27,7 @@ def warm_processes(*also: str) -> Processes:
     from multiprocessing import forkserver
 
     context = mp.get_context("forkserver")
-    context.set_forkserver_preload(["widget_store.server", *also])
+    context.set_forkserver_preload(["widget_store.warm", *also])
     # The terminal sends Ctrl-C to every process of the group: only the supervisor shall act on it.
     with _ignored(signal.SIGINT):
         forkserver.ensure_running()
