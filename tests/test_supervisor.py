@@ -23,9 +23,9 @@ from tests.support import (
     environment,
     eventually,
     new_key,
-    serving,
     starting,
 )
+from tests.support import serving_cold as serving
 from widget_store.database import Database, at_url
 
 pytestmark = pytest.mark.slow("starts stores")

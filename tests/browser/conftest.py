@@ -2,14 +2,16 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 SCREENSHOTS = Path(__file__).parents[2] / "test-results"
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
+PANDAS = {"empty-table-header": {"enabled": False}}  # its tables have one in the corner, above the index
 expect.set_options(timeout=60_000)
 _FLAGS = (
     "--no-sandbox",  # the tests may run as root, where Chromium's sandbox can't
@@ -50,3 +52,23 @@ def screenshots() -> Path:
     """The folder in which a person finds what the browser showed."""
     SCREENSHOTS.mkdir(exist_ok=True)
     return SCREENSHOTS
+
+
+@pytest.fixture(scope="session")
+def barriers() -> Callable[[Page, str], str]:
+    """What axe-core finds below some elements that keeps people out: contrast, names, roles, headings. Nothing is "".
+
+    Looked at on light ground, and the colours on dark, too.
+    """
+    axe = Axe()
+
+    def look(page: Page, below: str) -> str:
+        page.emulate_media(color_scheme="light", reduced_motion="reduce")  # no colour is on its way to another
+        everything = axe.run(page, below, {"rules": PANDAS})
+        page.emulate_media(color_scheme="dark")
+        colours = axe.run(page, below, {"runOnly": ["color-contrast"]})
+        page.emulate_media(color_scheme="light")
+        assert everything.response["passes"], f"axe-core looked at nothing: is there a {below}?"
+        return "\n".join(found.generate_report() for found in (everything, colours) if found.violations_count)
+
+    return look

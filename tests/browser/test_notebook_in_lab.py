@@ -20,7 +20,11 @@ NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 SETTINGS = {
     "notebook-extension/tracker": {"windowingMode": "none"},  # outputs that are out of sight are in the page, too
     "apputils-extension/notification": {"fetchNews": "false"},  # no prompt over the page
+    "apputils-extension/themes": {"adaptive-theme": True},  # light or dark as the browser asks
 }
+
+# What of the page is ours: texts and outputs. The rest is JupyterLab's, and so are the barriers in it.
+OURS = ".jp-RenderedMarkdown, .jp-OutputArea-output"
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow("a JupyterLab, a kernel and a store are started")]
 
@@ -76,7 +80,7 @@ def wait_until(is_so: Callable[[], bool], what: str, log: Path) -> None:
 
 
 def test_a_learner_buys_crashes_and_pays_with_the_buttons_and_then_runs_the_rest(
-    lab_url: str, page: Page, screenshots: Path
+    lab_url: str, page: Page, screenshots: Path, barriers: Callable[[Page, str], str]
 ) -> None:
     page.goto(f"{lab_url}/tree/00_start_here.ipynb")
     run = page.locator(".jp-Notebook")
@@ -102,6 +106,8 @@ def test_a_learner_buys_crashes_and_pays_with_the_buttons_and_then_runs_the_rest
         page.set_viewport_size({"width": width, "height": 1000})
         page.get_by_role("button", name="Crash").scroll_into_view_if_needed()
         page.screenshot(path=screenshots / f"lab-after-a-crash-{width}.png")
+
+    assert barriers(page, OURS) == ""
 
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_text("Run All Cells", exact=True).click()

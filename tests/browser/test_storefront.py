@@ -1,82 +1,115 @@
 """The storefront page in a real browser: a whole purchase, with a crash in the middle."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
-from widget_store.lab import Store
+from tests.support import Books, Serving, serving
+from widget_store.database import Database
+
+Barriers = Callable[[Page, str], str]
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow("a browser, and a dispatch that takes a few seconds to look at")]
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("WIDGET_STORE_DATA_DIR", str(tmp_path_factory.mktemp("storefront")))
-        environment.delenv("WIDGET_STORE_DATABASE_URL", raising=False)
-        with Store(dispatch_interval=0.3) as running:
-            yield running
+def database(new_database: Callable[[str], Database]) -> Database:
+    return new_database("postgresql")
 
 
-def test_a_purchase_survives_a_crash_and_a_reload(store: Store, page: Page, screenshots: Path) -> None:
-    page.goto(f"{store.url}/")
+@pytest.fixture(scope="module")
+def served(database: Database, public_folder: Path) -> Iterator[Serving]:
+    settings = {"WIDGET_STORE_DATABASE_URL": database.url, "WIDGET_STORE_DISPATCH_INTERVAL": "0.3"}
+    with serving(public_folder, "--crash-endpoint", **settings) as store:
+        yield store
+
+
+@pytest.fixture
+def shop(served: Serving, page: Page) -> Page:
+    """The page, once it has seen the shelf."""
+    page.goto(f"{served.url}/")
     expect(page.locator("#stock")).to_contain_text("on the shelf")
-    page.get_by_role("button", name=re.compile("^Buy")).click()
-    expect(page.locator("#payment")).to_be_visible()
+    return page
 
-    page.locator("#crash").click()
-    expect(page.locator("#banner")).to_be_visible()
-    page.screenshot(path=screenshots / "storefront-connection-lost.png")
-    expect(page.locator("#banner")).to_be_hidden()
-    page.reload()
-    expect(page.locator("#payment")).to_be_visible()
 
-    page.locator("#pay").click()
-    expect(page.locator("#order-progress")).to_be_visible()
-    store.crash()
-    expect(page.locator("#order-status")).to_have_text(re.compile(r"^Order \d+: dispatched$"))
-    assert store.state.books()["missing"] == 0
+def test_a_purchase_survives_a_crash_and_a_reload(shop: Page, served: Serving, books: Books, screenshots: Path) -> None:
+    shop.get_by_role("button", name=re.compile("^Buy")).click()
+    expect(shop.locator("#payment")).to_be_visible()
+
+    shop.locator("#crash").click()
+    expect(shop.locator("#banner")).to_be_visible()
+    shop.screenshot(path=screenshots / "storefront-connection-lost.png")
+    expect(shop.locator("#banner")).to_be_hidden()
+    shop.reload()
+    expect(shop.locator("#payment")).to_be_visible()
+
+    shop.locator("#pay").click()
+    expect(shop.locator("#order-progress")).to_be_visible()
+    served.kill_worker()
+    expect(shop.locator("#order-status")).to_have_text(re.compile(r"^Order \d+: dispatched$"))
+    assert books.violations() == []
     for width in (800, 1400):
-        page.set_viewport_size({"width": width, "height": 1000})
-        page.screenshot(path=screenshots / f"storefront-{width}.png")
+        shop.set_viewport_size({"width": width, "height": 1000})
+        shop.screenshot(path=screenshots / f"storefront-{width}.png")
 
 
-def test_a_declined_purchase_gives_the_widget_back_and_the_next_one_is_new(store: Store, page: Page) -> None:
-    page.goto(f"{store.url}/")
-    expect(page.locator("#stock")).to_contain_text("on the shelf")
-    before = page.locator("#stock").inner_text()
-    page.locator("#buy").click()
-    page.locator("#decline").click()
-    expect(page.locator("#payment")).to_be_hidden()
-    expect(page.locator("#orders tr").first).to_contain_text(re.compile("cancelled", re.IGNORECASE))
-    expect(page.locator("#stock")).to_have_text(before)
-    page.locator("#buy").click()
-    expect(page.locator("#payment")).to_be_visible()
-    page.locator("#decline").click()
-    expect(page.locator("#payment")).to_be_hidden()
+def test_nothing_on_the_page_keeps_anybody_out(shop: Page, barriers: Barriers) -> None:
+    """Looked at before, during and after a purchase, and while the store is away."""
+    assert barriers(shop, "html") == "", "with nothing on order"
+    shop.locator("#buy").click()
+    expect(shop.locator("#payment")).to_be_visible()
+    assert barriers(shop, "html") == "", "while it waits for the payment"
+
+    shop.route("**/*", _store_is_away)
+    expect(shop.locator("#banner")).to_be_visible()
+    assert barriers(shop, "html") == "", "while the store is away"
+    shop.unroute("**/*", _store_is_away)
+    expect(shop.locator("#reconnected")).to_be_visible()
+    assert barriers(shop, "html") == "", "when it is back"
+
+    shop.locator("#pay").click()
+    expect(shop.locator("#order-progress")).to_be_visible()
+    assert barriers(shop, "html") == "", "during the dispatch"
+    expect(shop.locator("#order-status")).to_have_text(re.compile(r"^Order \d+: dispatched$"))
+    assert barriers(shop, "html") == "", "after the purchase"
 
 
-def test_the_whole_purchase_works_with_the_keyboard_alone(store: Store, page: Page) -> None:
-    page.goto(f"{store.url}/")
-    expect(page.locator("#stock")).to_contain_text("on the shelf")
-    _press_tab_to(page, "buy")
-    page.keyboard.press("Enter")
-    expect(page.locator("#payment")).to_be_visible()
-    _press_tab_to(page, "pay")
-    page.keyboard.press("Space")
-    expect(page.locator("#order-status")).to_have_text(re.compile(r"^Order \d+: dispatched$"))
+def _store_is_away(route: Route) -> None:
+    route.abort()
 
 
-def test_nothing_is_loaded_from_elsewhere(store: Store, page: Page) -> None:
+def test_a_declined_purchase_gives_the_widget_back_and_the_next_one_is_new(shop: Page) -> None:
+    before = shop.locator("#stock").inner_text()
+    shop.locator("#buy").click()
+    shop.locator("#decline").click()
+    expect(shop.locator("#payment")).to_be_hidden()
+    expect(shop.locator("#orders tr").first).to_contain_text(re.compile("cancelled", re.IGNORECASE))
+    expect(shop.locator("#stock")).to_have_text(before)
+    shop.locator("#buy").click()
+    expect(shop.locator("#payment")).to_be_visible()
+    shop.locator("#decline").click()
+    expect(shop.locator("#payment")).to_be_hidden()
+
+
+def test_the_whole_purchase_works_with_the_keyboard_alone(shop: Page) -> None:
+    _press_tab_to(shop, "buy")
+    shop.keyboard.press("Enter")
+    expect(shop.locator("#payment")).to_be_visible()
+    _press_tab_to(shop, "pay")
+    shop.keyboard.press("Space")
+    expect(shop.locator("#order-status")).to_have_text(re.compile(r"^Order \d+: dispatched$"))
+
+
+def test_nothing_is_loaded_from_elsewhere(served: Serving, page: Page) -> None:
     addresses: list[str] = []
     page.on("request", lambda request: addresses.append(request.url))
-    page.goto(f"{store.url}/")
+    page.goto(f"{served.url}/")
     expect(page.locator("#stock")).to_contain_text("on the shelf")
     assert addresses
-    assert [address for address in addresses if not address.startswith((store.url, "data:"))] == []
+    assert [address for address in addresses if not address.startswith((served.url, "data:"))] == []
 
 
 def _press_tab_to(page: Page, element: str) -> None:
