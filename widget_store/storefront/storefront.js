@@ -208,7 +208,7 @@ function uuidOf(bytes) {
 // ---------------------------------------------------------------------------------------------------------------------
 // Showing the purchase
 
-const DISPATCH_SECONDS = 10;
+const DISPATCH_STEPS = 10;
 const STATUS_WORDS = {
   [OrderStatus.CANCELLED]: { symbol: "×", word: "cancelled" },
   [OrderStatus.PENDING]: { symbol: "○", word: "pending" },
@@ -269,12 +269,12 @@ function showDispatch() {
   const isUnderWay = order?.order_status === OrderStatus.PAID || order?.order_status === OrderStatus.DISPATCHED;
   byId("dispatch").hidden = !isUnderWay;
   if (!isUnderWay) return;
-  byId("order-progress").value = secondsDone(order);
-  setText(byId("order-progress-text"), `${secondsDone(order)} of ${DISPATCH_SECONDS} seconds done`);
+  byId("order-progress").value = stepsDone(order);
+  setText(byId("order-progress-text"), `${stepsDone(order)} of ${DISPATCH_STEPS} steps done`);
 }
 
-function secondsDone({ progress_remaining }) {
-  return DISPATCH_SECONDS - progress_remaining;
+function stepsDone({ progress_remaining }) {
+  return DISPATCH_STEPS - progress_remaining;
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -353,7 +353,7 @@ function statusCell({ order_status }) {
 
 function dispatchCell(listed) {
   const isPaid = listed.order_status === OrderStatus.PAID || listed.order_status === OrderStatus.DISPATCHED;
-  return element("td", {}, isPaid ? `${secondsDone(listed)} of ${DISPATCH_SECONDS}` : "–");
+  return element("td", {}, isPaid ? `${stepsDone(listed)} of ${DISPATCH_STEPS}` : "–");
 }
 
 function timeCell({ last_update_time }) {
