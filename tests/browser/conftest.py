@@ -23,9 +23,12 @@ _FLAGS = (
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium, or one line that says how to get it. In CI its absence is a failure."""
+    """Chromium, or one line that says how to get it. In CI its absence is a failure.
+
+    Ended with its module: Playwright keeps an event loop running, under which other tests can't start theirs.
+    """
     executable = next(filter(None, map(shutil.which, _NAMES)), None)
     if executable is None:
         how = "no Chromium on this machine: `apt install chromium` (Debian), or install Google Chrome"
