@@ -102,7 +102,7 @@ CAUGHT = [
     Mutant("plain_reserve", "declined", "stock", ("*/1.*", "*/2.*"), gap(RESERVE)),
     Mutant("plain_progress", "paid", "dispatched", ("dispatch_*/6.*", "dispatch_*/7.*"), gap(TICK)),
     Mutant("double_compensation", "declined", "stock", ("*/6.*", "*/7.*"), gap(UNDO)),
-    Mutant("missing_return", "sold out", "answers"),
+    Mutant("missing_return", "sold out", "stock"),
     Mutant(
         "progress_in_two_statements",
         "paid",

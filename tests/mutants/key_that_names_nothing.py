@@ -14,4 +14,5 @@ router = APIRouter()
 @router.post("/checkout/{key}", response_class=PlainTextResponse)
 def checkout(key: str) -> str:
     handle = DBOS.start_workflow(checkout_workflow, key)
-    return str(DBOS.get_event(handle.workflow_id, PAYMENT_ID))
+    DBOS.get_event(handle.workflow_id, PAYMENT_ID)
+    return handle.workflow_id
