@@ -201,8 +201,9 @@ def _start_server(folder: Path) -> Database:
     _forget_dead_server(folder)
     try:
         # In two calls: for a folder that this process has used before, the first one only hands out its old handle.
-        server = pgserver.get_server(folder, cleanup_mode=None, start=False)
-        server.start()
+        with _uninterrupted():
+            server = pgserver.get_server(folder, cleanup_mode=None, start=False)
+            server.start()
     except (OSError, RuntimeError, AssertionError, subprocess.SubprocessError) as failure:
         raise DatabaseUnavailable(
             f"The embedded PostgreSQL in {folder} did not start: {failure}\n"
@@ -213,6 +214,19 @@ def _start_server(folder: Path) -> Database:
     _create_database(server_url)
     url = server_url.set(database=EMBEDDED_DATABASE).render_as_string(hide_password=False)
     return Database(url=url, system_url=url, name=f"embedded PostgreSQL in {folder}", server_folder=folder)
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold Ctrl-C back until the block ends, here and in the programs it starts: half a data folder is of no use."""
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _create_database(server_url: URL) -> None:
@@ -238,9 +252,10 @@ def _forget_dead_server(folder: Path) -> None:
 def server_pid(folder: Path) -> int | None:
     """The process id in an embedded server's pid file, if it has one."""
     try:
-        return int((folder / "postmaster.pid").read_text().split("\n", 1)[0])
+        pid = int((folder / "postmaster.pid").read_text().split("\n", 1)[0])
     except (OSError, ValueError):
         return None
+    return pid if pid > 0 else None  # a negative one is that of initdb, while the folder is being made
 
 
 def _stop_server(folder: Path) -> None:

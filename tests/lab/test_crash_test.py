@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -272,12 +271,12 @@ def test_the_command_exits_with_0_when_all_is_safe_and_1_when_nothing_was_tried(
 
 
 @pytest.mark.slow("starts stores, and ends them")
-def test_ctrl_c_leaves_no_process_and_no_folder_behind() -> None:
-    before = set(Path(tempfile.gettempdir()).glob("crash-test-*"))
+def test_ctrl_c_leaves_no_process_and_no_folder_behind(data_dir: Path) -> None:
+    data_dir.mkdir()
     process = subprocess.Popen(
         [sys.executable, "-m", "widget_store", "crash-test", "--scenario", "paid"],
         cwd=ROOT,
-        env=environment(),
+        env=environment(TMPDIR=str(data_dir)),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         start_new_session=True,
@@ -292,4 +291,4 @@ def test_ctrl_c_leaves_no_process_and_no_folder_behind() -> None:
     _, said = process.communicate(timeout=60)
     assert (process.returncode, said.splitlines()[-1]) == (130, "widget-store crash-test: stopped.")
     eventually(lambda: not any(each.is_running() for each in family), "the end of all its processes")
-    assert set(Path(tempfile.gettempdir()).glob("crash-test-*")) == before
+    assert list(data_dir.glob("crash-test-*")) == []
