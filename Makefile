@@ -17,7 +17,7 @@ PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 LAB := .venv/lab.installed
 TEST := .venv/test.installed
 
-.PHONY: help setup lab test check notebooks bench clean lock
+.PHONY: help setup lab test check notebooks crash-test bench clean lock
 .PHONY: lint types pytest
 
 help: ## Say what each target does; this is also what plain `make` does.
@@ -48,6 +48,10 @@ pytest: $(TEST)
 
 notebooks: $(TEST) ## Execute the notebooks again and store their outputs.
 	@$(BIN)/python tests/tools/store_notebooks.py $(NOTEBOOKS)
+
+crash-test: $(LAB) ## Kill the checkout at every crash point and every pair of them, on both databases: takes an hour or two.
+	@$(BIN)/widget-store crash-test --pairs
+	@WIDGET_STORE_DATABASE_URL=sqlite:///scratch.sqlite $(BIN)/widget-store crash-test
 
 bench: $(LAB) ## Measure how fast the store is, and how far from the database's own speed.
 	@$(BIN)/widget-store bench

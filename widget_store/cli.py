@@ -166,17 +166,17 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=reset)
 
     command = commands.add_parser(
-        "bench", help="measure how fast the store is, and how far from the database's own speed"
-    )
-    command.add_argument("--json", action="store_true", help="print JSON")
-    command.set_defaults(run=bench)
-
-    command = commands.add_parser(
         "crash-test",
         help="kill a checkout at every crash point, recover it, and check the books",
         add_help=False,  # its own help says more
     )
     command.set_defaults(run=crash_test, more=[])
+
+    command = commands.add_parser(
+        "bench", help="measure how fast the store is, and how far from the database's own speed"
+    )
+    command.add_argument("--json", action="store_true", help="print JSON")
+    command.set_defaults(run=bench)
 
     command = commands.add_parser("stop-database", help="stop the embedded PostgreSQL, if nothing uses it")
     command.set_defaults(run=stop_database)
