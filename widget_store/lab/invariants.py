@@ -61,7 +61,7 @@ INVARIANTS = (
         SELECT order_id, progress_remaining FROM orders
         WHERE order_status = 2 OR (order_status = 1) <> (progress_remaining = 0) OR progress_remaining < 0
         """,
-        "order {order_id} was paid, and its dispatch ended at {progress_remaining} seconds to go",
+        "order {order_id} was paid, and its dispatch ended at {progress_remaining} steps to go",
     ),
     Invariant(
         "workflows end",

@@ -129,6 +129,9 @@ class Lab(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     def refresh(self) -> None:
         """Show what the database holds now."""
+        if not self.store.is_open():
+            self.shelf.value = "■ The store is closed. Run the cell that opened it again."
+            return
         shelf = self.store.state.books()
         process = "● the store is running"
         if not self.store.is_running():
@@ -169,10 +172,10 @@ class Lab(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         """Follow the database until the store is closed or replaced; while it is stopped or restarted too."""
         pause = threading.Event()
         while not pause.wait(_REFRESH_SECONDS):
-            if not self.store.is_open():
-                return
             try:
                 self.refresh()
+                if not self.store.is_open():
+                    return  # it was shown once more, as what it is now
             except Exception as failure:  # noqa: BLE001 - see _do; the next look may succeed
                 if self.store.is_open():  # and not closed meanwhile: that is no news
                     self.timeline.value = f"<p>⚠ {escape(str(failure))}</p>"
@@ -190,4 +193,5 @@ def _link(store: Store) -> str:
     hub = behind_hub()
     port = store.url.rpartition(":")[2]
     address = f"{hub}proxy/{port}/" if hub else f"{store.url}/"
-    return f'The same store as a web page: <a href="{escape(address)}" target="_blank">{escape(address)}</a>'
+    link = f'<a href="{escape(address)}" target="_blank" style="text-decoration: underline">{escape(address)}</a>'
+    return f"The same store as a web page: {link}"

@@ -47,12 +47,12 @@ class State:
         self._system.dispose()
 
     def orders(self) -> pd.DataFrame:
-        """Every order, newest first: order, status, and the seconds of dispatch that remain."""
+        """Every order, newest first: order, status, and the steps of dispatch that remain."""
         newest_first = sa.select(orders).order_by(orders.c.order_id.desc())
         with self._engine.connect() as connection:
             rows = connection.execute(newest_first).all()
         records = [(row.order_id, OrderStatus(row.order_status).name, row.progress_remaining) for row in rows]
-        return _table(records, ["order", "status", "seconds to go"])
+        return _table(records, ["order", "status", "steps to go"])
 
     def workflows(self) -> pd.DataFrame:
         """Every workflow, in the order in which they started: its id, its function, its status."""
@@ -119,7 +119,15 @@ class State:
         recorded = self._client.list_workflow_steps(workflow_id)
         # DBOS records the timer of a wait for a message as a step of its own, a sleep right behind it: no news to a
         # reader.
-        timers = {step["function_id"] + 1 for step in recorded if step["function_name"] == "DBOS.recv"}
+        # While the wait goes on, there is the timer only.
+        numbers = {step["function_id"] for step in recorded}
+        timers = {
+            step["function_id"]
+            for step in recorded
+            if step["function_name"] == "DBOS.sleep"
+            and step["function_id"] > 1
+            and step["function_id"] - 1 not in numbers
+        } | {step["function_id"] + 1 for step in recorded if step["function_name"] == "DBOS.recv"}
         return [
             Step(
                 number=step["function_id"],

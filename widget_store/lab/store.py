@@ -285,7 +285,7 @@ class Store:
     def _check_running(self) -> None:
         process = self._process
         if process is None:
-            raise StoreDidNotStart("The store isn't running: call start() first.")
+            raise StoreDidNotStart("The store isn't running. Run the cell that started it again, or call start().")
         if process.poll() is not None:
             why = self._output.error() or "something killed it."
             raise StoreDidNotStart(f"The store has ended: {why}\nstart() starts it again.")

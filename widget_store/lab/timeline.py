@@ -14,14 +14,15 @@ _WIDTH, _LABELS, _ROW, _TOP = 900, 190, 20, 64
 _LABEL_WIDTH = 135
 _SECONDS_SHOWN_AT_LEAST = 3.0
 _STYLE = """
-.ws-scroll { overflow-x: auto; }
+.ws-scroll { overflow-x: auto; width: 0; min-width: 100%; }
 .ws-timeline { min-width: 680px; max-width: 900px; width: 100%; color: var(--jp-ui-font-color1, #212121); font: 13px
 system-ui, sans-serif; } .ws-timeline text { fill: currentColor; }
 .ws-timeline .axis { stroke: currentColor; stroke-opacity: .25; }
-.ws-timeline .step { fill: #1668a8; }
-.ws-timeline .wait { fill: none; stroke: #1668a8; stroke-width: 1.5; stroke-dasharray: 4 3; }
-.ws-timeline .again { fill: #b25000; stroke: currentColor; stroke-width: 1.5; }
-.ws-timeline .away { fill: url(#ws-hatch); stroke: #c62828; }
+.ws-timeline .step { fill: var(--jp-brand-color1, #1668a8); }
+.ws-timeline .wait { fill: none; stroke: var(--jp-brand-color1, #1668a8); stroke-width: 1.5; stroke-dasharray: 4 3; }
+.ws-timeline .again { fill: var(--jp-warn-color1, #b25000); stroke: currentColor; stroke-width: 1.5; }
+.ws-timeline .away { fill: url(#ws-hatch); stroke: var(--jp-error-color1, #c62828); }
+.ws-timeline .hatch { stroke: var(--jp-error-color1, #c62828); stroke-width: 2; stroke-opacity: .5; }
 .ws-timeline .crash { fill: var(--jp-error-color1, #c62828); font-weight: 600; }
 """
 
@@ -173,7 +174,7 @@ class _Picture:
 
 _HATCH = (
     '<defs><pattern id="ws-hatch" width="7" height="7" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
-    '<line x1="0" y1="0" x2="0" y2="7" stroke="#c62828" stroke-width="2" stroke-opacity=".35"/></pattern></defs>'
+    '<line class="hatch" x1="0" y1="0" x2="0" y2="7"/></pattern></defs>'
 )
 
 
