@@ -213,7 +213,8 @@ class Forked:
 
     def __init__(self, arguments: list[str], variables: dict[str, str], output: Path) -> None:
         context = mp.get_context("forkserver")
-        context.set_forkserver_preload(["tests.support", "widget_store.supervisor", "widget_store.warm", "widget_store.lab.crash_run"])
+        warm = ["tests.support", "widget_store.supervisor", "widget_store.warm", "widget_store.lab.crash_run"]
+        context.set_forkserver_preload(warm)
         self._process = context.Process(target=_run_forked, args=(arguments, variables, output))
         self._process.start()
         output.touch()
