@@ -184,6 +184,7 @@ class _Run:
             self._scenario.story(self)
             self.wait_for_end()
             if self._store.settle():
+                self._store.url()  # with nothing left to do, a recovered process must do no harm either
                 self.wait_for_end()
         except _Hung:
             waited_for = self._store.said or "no answer, and no end of the workflows"
@@ -304,8 +305,11 @@ class _Store:
                 return False
             patience = _LAST_POINT_WITHIN_SECONDS if self._to_come else _LAST_WORDS_WITHIN_SECONDS
             self._process.join(patience)
-            self._read_messages()
-            return not self._process.is_alive()
+            if self._process.is_alive():
+                self._read_messages()
+                return False
+            self._bury()
+            return True
 
     def close(self) -> None:
         with self._one_at_a_time:
