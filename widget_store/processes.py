@@ -48,6 +48,9 @@ def end_with_parent() -> None:
 
 @contextlib.contextmanager
 def _ignored(which: signal.Signals) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may; a thread that asks again finds the process running
+        return
     before = signal.signal(which, signal.SIG_IGN)
     try:
         yield

@@ -4,19 +4,29 @@ Everything here runs in the notebook's kernel. DBOS doesn't: it lives in the sto
 dies.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from widget_store.lab.crash_panel import CrashMap, try_every_crash_point
+    from widget_store.lab.crash_test import Plan
     from widget_store.lab.panels import Lab
     from widget_store.lab.store import Store, StoreRefused
 
-__all__ = ["Lab", "Store", "StoreRefused"]
+__all__ = ["CrashMap", "Lab", "Plan", "Store", "StoreRefused", "try_every_crash_point"]
+
+_HOMES = {
+    "CrashMap": "crash_panel",
+    "Lab": "panels",
+    "Plan": "crash_test",
+    "Store": "store",
+    "StoreRefused": "store",
+    "try_every_crash_point": "crash_panel",
+}
 
 
 def __getattr__(name: str) -> Any:
     """Import the names when they are first asked for: a crash test starts hundreds of processes without widgets."""
-    if name not in __all__:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from widget_store.lab import panels, store
-
-    return getattr(panels if name == "Lab" else store, name)
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,29 +1,266 @@
-"""The results of a crash test as a map: scenarios down, crash points across."""
+"""The results of a crash test as a map in the terminal, and one run as a timeline: both in words and letters.
 
-from typing import TYPE_CHECKING
+The map has the scenarios down and their crash points across, one letter a point, grouped by step. A cell of it is a
+point of a scenario; with pairs, all runs that begin with a crash there are summed up in it.
+"""
 
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
-from widget_store.lab.crash_run import Verdict
+from widget_store.lab.crash_run import Result, Verdict
 
 if TYPE_CHECKING:
     from widget_store.lab.crash_test import Report
 
+LETTERS = {Verdict.BROKEN: "X", Verdict.HUNG: "H", Verdict.NOT_REACHED: "?", Verdict.SAFE: "·"}
+"""How each verdict is shown, the worst first."""
+_COLOURS = {Verdict.BROKEN: "bold red", Verdict.HUNG: "bold magenta", Verdict.NOT_REACHED: "bold yellow"}
+_MAIN = "checkout_workflow"
+_STATES = {
+    "start": "was started",
+    "end": "has ended",
+    "fail": "has failed",
+    "cancel": "was cancelled",
+    "requeue": "waits to be recovered",
+    "dequeue": "runs again",
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A crash point of a scenario, and the runs with a crash there.
+
+    Attributes:
+        point: Its name; empty for a scenario that fails without any crash.
+    """
+
+    scenario: str
+    point: str
+    runs: list[Result]
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst of its runs' verdicts."""
+        return worst([run.verdict for run in self.runs])
+
+
+def cells(report: "Report") -> dict[str, list[Cell]]:
+    """The cells of each scenario, in the order in which its points were recorded."""
+    rows: dict[str, dict[str, Cell]] = {run.scenario: {} for run in report.recorded}
+    for run in report.results:
+        point = run.points[0]
+        rows.setdefault(run.scenario, {}).setdefault(point, Cell(run.scenario, point, [])).runs.append(run)
+    return {scenario: list(row.values()) for scenario, row in rows.items()}
+
+
+def by_step(row: list[Cell]) -> dict[str, list[list[Cell]]]:
+    """The cells of a scenario by the name of their step; one group for each time it is a step of its workflow."""
+    steps: dict[str, dict[str, list[Cell]]] = {}
+    for cell in row:
+        point = _Point.named(cell.point)
+        label = f"{point.workflow.removesuffix('_workflow')}: {point.name}"
+        steps.setdefault(label, {}).setdefault(point.number, []).append(cell)
+    return {label: list(groups.values()) for label, groups in steps.items()}
+
+
+def worst(verdicts: list[Verdict]) -> Verdict:
+    """The verdict that counts when there are several."""
+    return next((verdict for verdict in LETTERS if verdict in verdicts), Verdict.SAFE)
+
+
+def in_words(verdict: Verdict) -> str:
+    """A verdict as the legend has it."""
+    return verdict.value.replace("_", " ")
+
+
+def how_many_are_safe(row: list[Cell]) -> str:
+    """How much of a row is safe."""
+    return f"{sum(cell.verdict == Verdict.SAFE for cell in row)} of {len(row)}"
+
+
+# --- in the terminal
+
 
 def show(report: "Report", console: Console) -> None:
-    """Print the map, and what went wrong."""
-    table = Table("scenario", "crash points", "safe", "broken", "hung", "not reached")
-    for name in dict.fromkeys(result.scenario for result in report.recorded):
-        verdicts = [result.verdict for result in report.results if result.scenario == name]
-        table.add_row(
-            name,
-            str(len(verdicts)),
-            *(str(verdicts.count(each)) for each in (Verdict.SAFE, Verdict.BROKEN, Verdict.HUNG, Verdict.NOT_REACHED)),
-        )
-    console.print(table)
+    """Print the map, and what went wrong. Of a single run, print the timeline."""
+    runs = report.results or report.recorded
+    if len(runs) == 1:
+        for line in timeline(runs[0]).splitlines():
+            _print(line, console)
+        return
+    rows = cells(report)
+    console.print(_map(report, rows))
+    console.print(Text("   ".join(f"{letter} {in_words(verdict)}" for verdict, letter in reversed(LETTERS.items()))))
     for failure in report.failures:
-        console.print(f"{failure.scenario} | {failure.point or 'no crash'} | {failure.verdict}")
-        for violation in failure.violations:
-            console.print(f"    {violation}")
-    console.print(f"{len(report.results)} runs with a crash in {report.seconds:.1f} s")
+        _tell(failure, report.app_file, console)
+    tried = [cell for row in rows.values() for cell in row]
+    each = f", {report.seconds / len(tried):.2f} s a point" if tried else ""
+    pairs = f" ({len(report.results)} runs with pairs)" if len(report.results) > len(tried) else ""
+    console.print(f"\n{how_many_are_safe(tried)} crash points safe{pairs}; {report.seconds:.1f} s{each}")
+
+
+def _map(report: "Report", rows: dict[str, list[Cell]]) -> Table:
+    """A scenario in which all is safe is one row; of another, each step is."""
+    fails_anyway = {run.scenario: run.verdict for run in report.recorded if run.verdict != Verdict.SAFE}
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("scenario", no_wrap=True)
+    table.add_column("crash points, step by step")
+    table.add_column("safe", justify="right", no_wrap=True)
+    for scenario, row in rows.items():
+        steps = by_step(row)
+        safe = how_many_are_safe(row)
+        if scenario in fails_anyway:
+            table.add_row(scenario, _letter(fails_anyway[scenario]).append(" without any crash", "not bold"), safe)
+        elif all(cell.verdict == Verdict.SAFE for cell in row):
+            table.add_row(scenario, _letters([group for step in steps.values() for group in step]), safe)
+        else:
+            table.add_row(scenario, "", safe)
+            for label, groups in steps.items():
+                table.add_row(f"  {label}", _letters(groups))
+    return table
+
+
+def _letters(groups: list[list[Cell]]) -> Text:
+    return Text(" ").join(Text("").join(_letter(cell.verdict) for cell in group) for group in groups)
+
+
+def _letter(verdict: Verdict) -> Text:
+    return Text(LETTERS[verdict], _COLOURS.get(verdict, ""))
+
+
+def _tell(failure: Result, app_file: Path | None, console: Console) -> None:
+    """A failure: where, what is wrong, and how to see it again."""
+    console.print()
+    heading = f" {failure.scenario}: {failure.point or 'without any crash'}"
+    console.print(_letter(failure.verdict).append(heading, "bold"), soft_wrap=True)
+    for line in [*(f"killed {describe(point)}" for point in failure.points), *what_is_wrong(failure)]:
+        _print(f"    {line}", console)
+    console.print(Text(f"    {command(failure, app_file)}"), soft_wrap=True)  # in one piece, to be copied
+
+
+def _print(line: str, console: Console) -> None:
+    """Print a line; what does not fit is indented as the line is."""
+    words = line.lstrip()
+    console.print(Padding(Text(words), (0, 0, 0, len(line) - len(words)), expand=False) if words else "")
+
+
+def what_is_wrong(run: Result) -> list[str]:
+    """The violations of a run, or why there is nothing to be said of them."""
+    if run.verdict == Verdict.NOT_REACHED:
+        return ["not reached: no process came to this crash point, so nothing was tried"]
+    return run.violations
+
+
+def command(run: Result, app_file: Path | None) -> str:
+    """The command that makes this run again. That of a pair makes all pairs that begin with the same crash."""
+    words = ["widget-store crash-test"]
+    if app_file is not None:
+        words.append(f'--app "{app_file}"')
+    words.append(f'--scenario "{run.scenario}"')
+    if run.points:
+        words.append(f'--point "{run.points[0]}"')
+    if len(run.points) > 1:
+        words.append("--pairs")
+    return " ".join(words)
+
+
+# --- one run
+
+
+def timeline(run: Result) -> str:
+    """What each process of a run went through: up to its death, and after the recovery; and the verdict."""
+    lines = [f"{run.scenario}: {run.point or 'no crash'}"]
+    kills = list(run.points)
+    for number, life in enumerate(run.lives, start=1):
+        lines += ["", f"process {number}{', which recovers what it finds' if number > 1 else ''}"]
+        killed = bool(kills) and life[-1:] == kills[:1]
+        lines += [f"    {line}" for line in _happenings(life)][: -1 if killed else None]
+        if killed:
+            lines.append(f"  X killed {describe(kills.pop(0))}")
+        elif number < len(run.lives):
+            lines.append("  X died by itself")
+        else:
+            lines.append("    goes on" if run.verdict == Verdict.HUNG else "    has nothing left to do")
+    lines += ["", f"{LETTERS[run.verdict]} {in_words(run.verdict)}", *(f"    {line}" for line in what_is_wrong(run))]
+    return "\n".join(lines)
+
+
+def _happenings(life: list[str]) -> Iterator[str]:
+    """What a process did. Of a commit that is known to have happened, what was right before it is left out."""
+    for each in life:
+        point = _Point.named(each)
+        if point.phase == "body":
+            yield f"{'begins' if point.is_before else 'ends'} {point.what()}"
+        elif not point.is_before:
+            yield f"commits {point.what()}"
+        elif point.other_side() not in life:
+            yield f"is about to commit {point.what()}"
+
+
+def describe(point: str) -> str:
+    """Where a crash point is, in words, as in "killed right after the commit of …"."""
+    it = _Point.named(point)
+    if it.phase == "body":
+        return f"as {it.what()} {'begins' if it.is_before else 'ends'}"
+    return f"right {'before' if it.is_before else 'after'} the commit of {it.what()}"
+
+
+@dataclass(frozen=True)
+class _Point:
+    """The parts of a crash point's name; `widget_store.crashes` says what they mean."""
+
+    workflow: str
+    number: str
+    name: str
+    phase: str
+    side: str
+    time: str
+
+    @classmethod
+    def named(cls, point: str) -> Self:
+        place, phase, last = point.rsplit("/", 2)
+        workflow, _, step = place.partition("/")
+        side, _, time = last.partition("#")
+        numbered = re.fullmatch(r"(\d+)\.(.*)", step)
+        number, name = numbered.groups() if numbered else ("", step)
+        return cls(workflow, number, name, phase, side, time)
+
+    @property
+    def is_before(self) -> bool:
+        return self.side == "before"
+
+    def other_side(self) -> str:
+        step = f"{self.number}.{self.name}" if self.number else self.name
+        side = "after" if self.is_before else "before"
+        return f"{self.workflow}/{step}/{self.phase}/{side}{f'#{self.time}' if self.time else ''}"
+
+    def what(self) -> str:
+        """What is committed, or is run."""
+        return self._what() + (f" (time {self.time})" if self.time else "")
+
+    def _what(self) -> str:
+        change, _, workflows = self.name.partition(" ")
+        who = (workflows or self.workflow).replace("+", " and ")
+        phrases = {
+            "effect": f"the work of {self._step()}",
+            "checkpoint": f"DBOS's record of {self._step()}",
+            "status": f"DBOS's record that {who} {_STATES.get(change, change)}",
+            "message": f"the message {self.name.removeprefix('send ')}",
+            "cleanup": f"DBOS's tidying up after {self.workflow}",
+        }
+        return phrases.get(self.phase, f"the {self.phase} of {self._step()}")
+
+    def _step(self) -> str:
+        if self.number:
+            of = "" if self.workflow == _MAIN else f" of {self.workflow}"
+            return f"{self.name} (step {self.number}{of})"
+        return f"{self.name}, an HTTP call" if self.workflow == "http" else f"{self.workflow}, {self.name}"

@@ -52,6 +52,7 @@ class Result:
         violations: A sentence for each.
         reached: The crash points that the last process, the one that was not killed, went through.
         seconds: How long it took.
+        lives: The crash points that each process went through, in order; the last of these lists is `reached`.
     """
 
     scenario: str
@@ -60,6 +61,7 @@ class Result:
     violations: list[str]
     reached: list[str]
     seconds: float
+    lives: list[list[str]] = field(default_factory=list)
 
     @property
     def point(self) -> str:
@@ -136,7 +138,8 @@ def run(bench: Bench, scenario: Scenario, points: tuple[str, ...] = ()) -> Resul
     started = time.monotonic()
     with bench.databases.copy() as database, contextlib.closing(_Run(bench, scenario, points, database)) as this:
         verdict, violations = this.play()
-        return Result(scenario.name, points, verdict, violations, this.reached, time.monotonic() - started)
+        seconds = time.monotonic() - started
+        return Result(scenario.name, points, verdict, violations, this.reached, seconds, this.lives)
 
 
 class _Hung(Exception):
@@ -175,6 +178,10 @@ class _Run:
     @property
     def reached(self) -> list[str]:
         return self._store.reached
+
+    @property
+    def lives(self) -> list[list[str]]:
+        return self._store.lives
 
     def play(self) -> tuple[Verdict, list[str]]:
         self._connection.execute(
@@ -270,6 +277,7 @@ class _Store:
         self._url = ""
         self._deaths_of_its_own = 0
         self.reached: list[str] = []
+        self.lives: list[list[str]] = []
         self.said = ""
 
     @property
@@ -321,6 +329,7 @@ class _Store:
 
     def _start(self) -> None:
         self.reached, self._url = [], ""
+        self.lives.append(self.reached)
         armed = self._to_come[0] if self._to_come else None
         self._messages, theirs = self._bench.processes.Pipe(duplex=False)
         self._process = self._bench.processes.Process(

@@ -45,11 +45,13 @@ class Report:
         recorded: The run of each scenario in which nothing was killed; its `reached` are the scenario's crash points.
         results: A run for each crash point, or pair of them.
         seconds: How long all of it took.
+        app_file: The learner's file that was tested; None for the store's own checkout.
     """
 
     recorded: list[Result] = field(default_factory=list)
     results: list[Result] = field(default_factory=list)
     seconds: float = 0.0
+    app_file: Path | None = None
 
     @property
     def failures(self) -> list[Result]:
@@ -133,7 +135,8 @@ def crash_test(
                 for points in _follow_ups(plan, scenario, result):
                     runs.add(scenario, points)
     order = _order(plan, recorded)
-    return Report(sorted(recorded, key=order), sorted(results, key=order), time.monotonic() - started)
+    seconds = time.monotonic() - started
+    return Report(sorted(recorded, key=order), sorted(results, key=order), seconds, plan.app_file)
 
 
 def _follow_ups(plan: Plan, scenario: Scenario, result: Result) -> list[tuple[str, ...]]:

@@ -1,0 +1,208 @@
+"""The map of a crash test in a notebook: scenarios down, crash points across; one of them can be run again."""
+
+import threading
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+import ipywidgets as widgets
+
+from widget_store.errors import WidgetStoreError
+from widget_store.lab.crash_map import (
+    LETTERS,
+    Cell,
+    by_step,
+    cells,
+    describe,
+    how_many_are_safe,
+    in_words,
+    timeline,
+    what_is_wrong,
+    worst,
+)
+from widget_store.lab.crash_run import Result, Verdict
+from widget_store.lab.crash_test import Plan, Report, crash_test
+from widget_store.lab.scenarios import SCENARIOS
+from widget_store.settings import Settings
+
+_STYLE = """
+.ws-map { color: var(--jp-ui-font-color1, #212121); font: 13px system-ui, sans-serif; line-height: 1.3; }
+.ws-map table { border-collapse: collapse; }
+.ws-map tr { border-top: 1px solid color-mix(in srgb, currentColor 30%, transparent); }
+.ws-map th { text-align: left; vertical-align: top; padding: 8px 20px 8px 0; font-weight: 600; white-space: nowrap; }
+.ws-map th small { display: block; font-weight: 400; font-size: 12px; }
+.ws-map td { display: flex; flex-wrap: wrap; gap: 8px 18px; padding: 8px 0; text-align: left; }
+.ws-map .step > small { display: block; font-size: 11px; }
+.ws-map .step > span { display: flex; flex-wrap: wrap; gap: 3px 8px; max-width: 610px; }
+.ws-map .step > span > span { display: flex; gap: 1px; }
+.ws-map b { box-sizing: border-box; width: 17px; height: 19px; border: 1px solid currentColor; border-radius: 3px;
+text-align: center; font: 700 12px/17px ui-monospace, monospace; }
+.ws-map .safe { font-weight: 400; border-color: color-mix(in srgb, currentColor 45%, transparent); }
+.ws-map .broken { color: #fff; background: #b3261e repeating-linear-gradient(45deg, #b3261e 0 3px, #8c1d18 3px 6px);
+border-color: var(--jp-ui-font-color1, #212121); }
+.ws-map .hung { color: #fff; background: #6a3d9a repeating-linear-gradient(0deg, #6a3d9a 0 3px, #4f2d74 3px 6px);
+border-color: var(--jp-ui-font-color1, #212121); }
+.ws-map .not_reached { border-style: dashed; }
+.ws-map .chosen { outline: 2px solid var(--jp-ui-font-color1, #212121); outline-offset: 2px; }
+.ws-map .legend { display: flex; flex-wrap: wrap; gap: 4px 18px; margin: 0 0 8px; }
+.ws-map .legend b, .ws-map td > span > b { display: inline-block; margin-right: 5px; }
+.ws-story { max-height: 420px; overflow: auto; white-space: pre-wrap; margin: 4px 0; padding: 8px 12px;
+color: var(--jp-ui-font-color1, #212121); border-left: 3px solid currentColor; font: 12px/1.5 ui-monospace, monospace; }
+"""
+_NO_CRASH = ""
+
+
+def try_every_crash_point(
+    app: str | Path | None = None, scenarios: Sequence[str] = ("paid", "declined"), points: Sequence[str] = ("*",)
+) -> "CrashMap":
+    """Kill a checkout at each of its crash points, recover it, check the books, and show the map.
+
+    Args:
+        app: A file with a checkout of one's own; the store's own checkout by default.
+        scenarios: Which stories, by their names.
+        points: Patterns of the crash points to try.
+    """
+    from IPython.display import display  # here, as it is of use in a notebook only
+
+    plan = Plan(
+        app_file=None if app is None else Path(app),
+        scenarios=tuple(SCENARIOS[name] for name in scenarios),
+        points=tuple(points),
+    )
+    progress = widgets.Label("Trying every crash point …")
+    display(progress)  # type: ignore[no-untyped-call]
+
+    def tell(done: int, of: int) -> None:
+        progress.value = f"{done} of {of} runs done"
+
+    return CrashMap(crash_test(plan, progress=tell))
+
+
+class CrashMap(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
+    """The map of a crash test, and a button that makes one of its runs again and shows what went on in it.
+
+    Args:
+        report: The results to show.
+        settings: Which kind of database to run again on; that of the environment by default.
+    """
+
+    def __init__(self, report: Report, settings: Settings | None = None) -> None:
+        self.report = report
+        self._settings = settings
+        self._rows = cells(report)
+        self.picture = widgets.HTML(layout=widgets.Layout(width="100%"))
+        self.scenario = widgets.Dropdown(options=list(self._rows), description="Scenario")
+        self.point = widgets.Dropdown(description="Killed at", layout=widgets.Layout(width="520px", max_width="100%"))
+        self.again = widgets.Button(
+            description="Run again", icon="repeat", button_style="primary", tooltip="Make this one run again"
+        )
+        self.message = widgets.HTML()
+        self.story = widgets.HTML(layout=widgets.Layout(width="100%"))
+        self.scenario.observe(lambda _change: self._offer_points(), "value")
+        self.point.observe(lambda _change: self._draw(), "value")
+        self.again.on_click(lambda _button: self._run_again())
+        if report.failures:
+            self.scenario.value = report.failures[0].scenario
+        self._offer_points()
+        controls = widgets.HBox([self.scenario, self.point, self.again], layout=widgets.Layout(flex_flow="row wrap"))
+        super().__init__([self.picture, controls, self.message, self.story], layout=widgets.Layout(padding="4px 0"))
+
+    def __repr__(self) -> str:
+        """The verdict on each scenario: what does not change from one test to the next."""
+        verdicts = (f"{scenario} {in_words(self._verdict_on(scenario))}" for scenario in self._rows)
+        return f"CrashMap: {', '.join(verdicts)}"
+
+    def _verdict_on(self, scenario: str) -> Verdict:
+        runs = [*self.report.recorded, *self.report.results]
+        return worst([run.verdict for run in runs if run.scenario == scenario])
+
+    def _offer_points(self) -> None:
+        """Let a point of the chosen scenario be chosen: the first that is not safe, to begin with."""
+        row = self._rows.get(self.scenario.value, [])
+        options = [(f"{LETTERS[cell.verdict]} {cell.point}", cell.point) for cell in row]
+        self.point.options = options or [("nowhere", _NO_CRASH)]
+        unsafe = (cell.point for cell in row if cell.verdict != Verdict.SAFE)
+        self.point.value = next(unsafe, self.point.options[0][1])
+        self._draw()
+
+    def _draw(self) -> None:
+        self.picture.value = draw(self.report, (self.scenario.value, self.point.value))
+
+    def _run_again(self) -> None:
+        """Make the chosen run again, and meanwhile let the notebook be used."""
+        self.again.disabled = True
+        self._say("status", "A store is started, killed and started again …")
+        threading.Thread(target=self._run, args=(self.scenario.value, self.point.value), daemon=True).start()
+
+    def _run(self, scenario: str, point: str) -> None:
+        """An error is shown in the panel, where the learner looks."""
+        try:
+            plan = Plan(
+                app_file=self.report.app_file,
+                scenarios=(SCENARIOS[scenario],),
+                points=(point,),
+                pairs=any(len(run.points) > 1 for run in self.report.results if run.points[0] == point),
+            )
+            report = crash_test(plan, self._settings)
+            run = [*report.failures, *report.results, *report.recorded][0]
+            self.story.value = f'<pre class="ws-story" tabindex="0">{escape(timeline(run))}</pre>'
+            self._say("status", f"{LETTERS[run.verdict]} {in_words(run.verdict)}, in {report.seconds:.1f} s")
+        except WidgetStoreError as refusal:
+            self._say("alert", f"⚠ It could not be run: {refusal}")
+        except Exception as failure:  # noqa: BLE001 - an error in a thread would be shown nowhere else
+            self._say("alert", f"⚠ Error: {type(failure).__name__}: {failure}")
+        finally:
+            self.again.disabled = False
+
+    def _say(self, role: str, words: str) -> None:
+        self.message.value = f'<p role="{role}">{escape(words)}</p>'
+
+
+def draw(report: Report, chosen: tuple[str, str] = ("", "")) -> str:
+    """The map as HTML: what a cell means is in its letter, and in the words that are shown when it is pointed at.
+
+    Args:
+        report: The results to show.
+        chosen: The scenario and the crash point to mark.
+    """
+    fails_anyway = {run.scenario: run for run in report.recorded if run.verdict != Verdict.SAFE}
+    legend = "".join(
+        f'<span><b class="{verdict.value}">{letter}</b>{in_words(verdict)}</span>'
+        for verdict, letter in reversed(LETTERS.items())
+    )
+    rows = []
+    for scenario, row in cells(report).items():
+        if scenario in fails_anyway:
+            across = _failure(fails_anyway[scenario])
+        else:
+            across = "".join(_step(label, groups, chosen) for label, groups in by_step(row).items())
+        rows.append(
+            f'<tr><th scope="row">{escape(scenario)}<small>{how_many_are_safe(row)} safe</small></th>'
+            f"<td>{across}</td></tr>"
+        )
+    return (
+        f'<style>{_STYLE}</style><div class="ws-map"><p class="legend">{legend}</p><table>{"".join(rows)}</table></div>'
+    )
+
+
+def _failure(run: Result) -> str:
+    words = escape("; ".join(what_is_wrong(run)))
+    return f'<span><b class="{run.verdict.value}">{LETTERS[run.verdict]}</b> without any crash: {words}</span>'
+
+
+def _step(label: str, groups: list[list[Cell]], chosen: tuple[str, str]) -> str:
+    verdicts = [cell.verdict for group in groups for cell in group]
+    counts = ", ".join(f"{verdicts.count(each)} {in_words(each)}" for each in LETTERS if each in verdicts)
+    shapes = "".join(f"<span>{''.join(_cell(cell, chosen) for cell in group)}</span>" for group in groups)
+    return (
+        f'<span class="step" role="img" aria-label="{escape(f"{label}: {counts}")}">'
+        f"<small>{escape(label)}</small><span>{shapes}</span></span>"
+    )
+
+
+def _cell(cell: Cell, chosen: tuple[str, str]) -> str:
+    violations = dict.fromkeys(violation for run in cell.runs for violation in what_is_wrong(run))
+    words = "\n".join([cell.point, f"{in_words(cell.verdict)} when killed {describe(cell.point)}", *violations])
+    title = escape(words).replace("\n", "&#10;")
+    mark = " chosen" if (cell.scenario, cell.point) == chosen else ""
+    return f'<b class="{cell.verdict.value}{mark}" title="{title}">{LETTERS[cell.verdict]}</b>'
