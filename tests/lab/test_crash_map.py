@@ -295,6 +295,7 @@ def test_a_cell_is_run_again_by_a_click_and_its_timeline_shown(new_database: Cal
     assert the_map.again.disabled
     eventually(lambda: "X broken" in the_map.message.value, f"the verdict: {the_map.message.value}")
     eventually(lambda: not the_map.again.disabled, "a button for the next try")
+    assert "stock: " in the_map.message.value, "and what is wrong, where one looks first"
     told = the_map.story.value
     assert "process 1\n" in told
     assert "  X killed right after the commit of the work of reserve_inventory (step 2)\n" in told

@@ -46,8 +46,9 @@ border-color: var(--jp-ui-font-color1, #212121); }
 .ws-map .chosen { outline: 2px solid var(--jp-ui-font-color1, #212121); outline-offset: 2px; }
 .ws-map .legend { display: flex; flex-wrap: wrap; gap: 4px 18px; margin: 0 0 8px; }
 .ws-map .legend b, .ws-map td > span > b { display: inline-block; margin-right: 5px; }
-.ws-story { max-height: 420px; overflow: auto; white-space: pre-wrap; margin: 4px 0; padding: 8px 12px;
-color: var(--jp-ui-font-color1, #212121); border-left: 3px solid currentColor; font: 12px/1.5 ui-monospace, monospace; }
+.ws-story { box-sizing: border-box; width: 0; min-width: 100%; max-height: 420px; overflow: auto; white-space: pre-wrap;
+overflow-wrap: anywhere; padding: 8px 12px; color: var(--jp-ui-font-color1, #212121);
+border-left: 3px solid currentColor; font: 12px/1.5 ui-monospace, monospace; }
 """
 _NO_CRASH = ""
 
@@ -92,7 +93,9 @@ class CrashMap(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._rows = cells(report)
         self.picture = widgets.HTML(layout=widgets.Layout(width="100%"))
         self.scenario = widgets.Dropdown(options=list(self._rows), description="Scenario")
-        self.point = widgets.Dropdown(description="Killed at", layout=widgets.Layout(width="520px", max_width="100%"))
+        self.point = widgets.Dropdown(
+            description="Killed at", layout=widgets.Layout(width="520px", max_width="calc(100% - 4px)")
+        )
         self.again = widgets.Button(
             description="Run again", icon="repeat", button_style="primary", tooltip="Make this one run again"
         )
@@ -145,8 +148,11 @@ class CrashMap(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             )
             report = crash_test(plan, self._settings)
             run = [*report.failures, *report.results, *report.recorded][0]
-            self.story.value = f'<pre class="ws-story" tabindex="0">{escape(timeline(run))}</pre>'
-            self._say("status", f"{LETTERS[run.verdict]} {in_words(run.verdict)}, in {report.seconds:.1f} s")
+            self.story.value = (
+                f'<div class="ws-story" role="region" aria-label="Timeline" tabindex="0">{escape(timeline(run))}</div>'
+            )
+            verdict = f"{LETTERS[run.verdict]} {in_words(run.verdict)}, in {report.seconds:.1f} s"
+            self._say("status", ". ".join([verdict, *what_is_wrong(run)]))
         except WidgetStoreError as refusal:
             self._say("alert", f"⚠ It could not be run: {refusal}")
         except Exception as failure:  # noqa: BLE001 - an error in a thread would be shown nowhere else
