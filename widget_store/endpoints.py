@@ -27,6 +27,10 @@ STOREFRONT = FilePath(__file__).parent / "storefront"
 ANSWER_WITHIN_SECONDS = 60.0
 """How long a checkout or a payment waits for its workflow before it answers 504."""
 _LOOK_AGAIN_SECONDS = 1.0
+_GIVE_UP_AFTER_SECONDS = 2.0
+"""How much longer a request may take that waits for something else: for a database that does not answer."""
+_DATABASE_IS_AWAY = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.InternalError, sa.exc.TimeoutError)
+"""What SQLAlchemy raises when the database can't do its work now, whatever it is asked to do."""
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 """The names of this machine that only this machine can use."""
 
@@ -70,6 +74,12 @@ def create_app(  # noqa: C901, PLR0913, PLR0915 - one small function for each ro
     @app.exception_handler(CheckoutFailed)
     async def checkout_failed(_request: Request, failure: CheckoutFailed) -> JSONResponse:
         return JSONResponse({"detail": f"The checkout failed: {failure}"}, status_code=500)
+
+    async def database_is_away(_request: Request, _failure: Exception) -> JSONResponse:
+        return _ask_again()
+
+    for failure in _DATABASE_IS_AWAY:
+        app.add_exception_handler(failure, database_is_away)
 
     @app.get("/", include_in_schema=False)
     async def storefront() -> FileResponse:
@@ -151,8 +161,8 @@ def create_app(  # noqa: C901, PLR0913, PLR0915 - one small function for each ro
             return [_as_json(row) for row in connection.execute(newest_first)]
 
     @app.post("/restock")
-    def fill_shelf() -> dict[str, int]:
-        return {"added": restock()}
+    async def fill_shelf() -> dict[str, int]:
+        return {"added": await asyncio.to_thread(restock)}
 
     if crash_points is not None:
 
@@ -167,7 +177,7 @@ def create_app(  # noqa: C901, PLR0913, PLR0915 - one small function for each ro
                 raise HTTPException(422, str(unknown)) from None
             return {"armed": str(at)}
 
-    return SameOriginOnly(app, hosts)
+    return SameOriginOnly(NeverSilent(app, answer_within + _GIVE_UP_AFTER_SECONDS), hosts)
 
 
 class _Answers:
@@ -195,6 +205,42 @@ class _Answers:
                 return await DBOS.get_event_async(workflow_id, name, timeout_seconds=0)
             if workflow is None or workflow.status == "SUCCESS":
                 return None
+
+
+class NeverSilent:
+    """Answers 503 in the place of an endpoint that takes too long.
+
+    DBOS repeats what fails on a lost connection for as long as it takes, and so would its caller wait.
+    """
+
+    def __init__(self, app: ASGIApp, within: float) -> None:
+        self._app = app
+        self._within = within
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, and give it up when its time is over."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        is_answered = False
+
+        async def note_and_send(message: Any) -> None:
+            nonlocal is_answered
+            is_answered = True
+            await send(message)
+
+        try:
+            async with asyncio.timeout(self._within):
+                await self._app(scope, receive, note_and_send)
+        except TimeoutError:
+            if is_answered:
+                raise
+            await _ask_again()(scope, receive, send)
+
+
+def _ask_again() -> JSONResponse:
+    detail = "The database does not answer: try again."
+    return JSONResponse({"detail": detail}, status_code=503, headers={"Retry-After": "1"})
 
 
 class SameOriginOnly:

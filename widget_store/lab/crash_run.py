@@ -254,7 +254,7 @@ class _Run:
                 response = self._http.post(url + path, timeout=max(0.1, self._deadline - time.monotonic()))
             except httpx.TransportError:
                 continue
-            if response.status_code != 504:  # "not yet: ask again"
+            if response.status_code not in {503, 504}:  # "not now" and "not yet": ask again
                 return Answer(response.status_code, response.text)
 
 

@@ -32,6 +32,7 @@ _STOP_WITHIN_SECONDS = 6.0
 _TRY_AGAIN_SECONDS = 0.02
 _LINES_KEPT = 100
 _LOST = (httpx.TransportError,)
+_ASK_AGAIN = 503  # the store lives, and its database does not answer
 
 
 class StoreRefused(WidgetStoreError):
@@ -304,7 +305,9 @@ class Store:
                 continue
             if response.is_success:
                 return response
-            raise StoreRefused(response.status_code, _reason(response))
+            if response.status_code != _ASK_AGAIN or time.monotonic() > deadline:
+                raise StoreRefused(response.status_code, _reason(response))
+            time.sleep(_TRY_AGAIN_SECONDS)
 
     def _watch(self, process: "subprocess.Popen[str]") -> None:
         """Note when the serving process dies and when the store answers again, as long as this store process runs."""
