@@ -107,6 +107,8 @@ class _Names:
 
     def __init__(self, system: sa.Engine) -> None:
         self._system = system
+        # Asked in the midst of a commit: with a connection of the pool in hand, nobody may wait there for a second one.
+        self._beside = sa.create_engine(system.url, poolclass=sa.NullPool)
         self._workflows: dict[str, str] = {}
 
     def of(self, writes: list[_Write], connection: sa.Connection) -> str | None:
@@ -170,7 +172,7 @@ class _Names:
         if workflow_id not in self._workflows:
             schema = "" if self._system.dialect.name == "sqlite" else "dbos."
             query = sa.text(f"SELECT name FROM {schema}workflow_status WHERE workflow_uuid = :id")  # noqa: S608 - a constant
-            with self._system.connect() as connection:
+            with self._beside.connect() as connection:
                 self._workflows[workflow_id] = connection.execute(query, {"id": workflow_id}).scalar_one()
         return self._workflows[workflow_id]
 
