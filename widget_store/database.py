@@ -64,15 +64,19 @@ class Database:
         return sa.create_engine(self.url, **options)
 
     def check(self) -> None:
-        """Make sure that the database answers.
+        """Make sure that the database answers, and can be written to.
 
         Raises:
             DatabaseUnavailable: When it doesn't; the message names the URL without its password.
         """
         engine = self.engine(poolclass=sa.NullPool)
         try:
-            with engine.connect():
-                pass
+            with engine.connect() as connection:
+                if not self.is_sqlite and connection.execute(sa.text("SHOW transaction_read_only")).scalar() == "on":
+                    raise DatabaseUnavailable(
+                        f"The database {self.name} may only be read: it is a standby, or it was set so.\n"
+                        f"Let it be written to, or name another in {PREFIX}DATABASE_URL."
+                    )
         except sa.exc.OperationalError as failure:
             reason = str(failure.orig).strip().splitlines()[0]
             raise DatabaseUnavailable(
@@ -84,9 +88,11 @@ class Database:
         """The same database after an outage: the embedded PostgreSQL is started again, if it does not run.
 
         Raises:
-            DatabaseUnavailable: When it can't be started, or not yet.
+            DatabaseUnavailable: When it can't be started or written to, or not yet.
         """
-        return self if self.server_folder is None else _start_server(self.server_folder)
+        database = self if self.server_folder is None else _start_server(self.server_folder)
+        database.check()
+        return database
 
 
 @contextlib.contextmanager

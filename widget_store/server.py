@@ -7,6 +7,7 @@ import contextlib
 import io
 import logging
 import signal
+import sqlite3
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -14,9 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import sqlalchemy as sa
 import uvicorn
 from dbos import DBOS, DBOSConfig, SQLAlchemyDatasource
+from sqlalchemy import event
 
 from widget_store import exactly_once, workflows
 from widget_store.application import Application, load_application
@@ -34,6 +37,8 @@ from widget_store.schema import create_tables
 from widget_store.settings import Settings
 
 _SHUTDOWN_WITHIN_SECONDS = 2
+_SQLITE_CAN_NOT_NOW = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
+_POSTGRESQL_CAN_NOT_NOW = {"25006", "53100", "58030"}  # read-only, as a standby is; the disk full; the disk failed
 
 
 @dataclass(frozen=True)
@@ -150,11 +155,31 @@ def _engines(database: Database) -> tuple[sa.Engine, sa.Engine]:
     pool. The pings are a tenth of what a checkout costs.
     """
     if database.is_sqlite:
-        return _sqlite_engine(database.system_url), _sqlite_engine(database.url)
-    arguments = {"connect_timeout": 10, "application_name": APP_NAME}
-    system = sa.create_engine(database.system_url, pool_size=20, max_overflow=0, connect_args=arguments)
-    transactions = sa.create_engine(database.url, pool_size=20, max_overflow=0, connect_args=arguments)
+        system, transactions = _sqlite_engine(database.system_url), _sqlite_engine(database.url)
+    else:
+        arguments = {"connect_timeout": 10, "application_name": APP_NAME}
+        system = sa.create_engine(database.system_url, pool_size=20, max_overflow=0, connect_args=arguments)
+        transactions = sa.create_engine(database.url, pool_size=20, max_overflow=0, connect_args=arguments)
+    for engine in (system, transactions):
+        event.listen(engine, "handle_error", _wait_for_the_database)
     return system, transactions
+
+
+def _wait_for_the_database(failure: sa.engine.ExceptionContext) -> None:
+    """Let DBOS repeat what the database can't do *now*, as it repeats what fails on a lost connection.
+
+    Otherwise it takes a full disk for the workflow's own mistake, and records that the workflow has failed: it never
+    goes on, and its order stays PENDING for good. So it does when a new connection is refused over a Unix socket.
+    """
+    error = failure.original_exception
+    if isinstance(error, sqlite3.Error):
+        # The low byte is the kind of error; those above it say which of its kind.
+        may_pass = getattr(error, "sqlite_errorcode", 0) & 0xFF in _SQLITE_CAN_NOT_NOW
+    else:
+        has_no_answer = isinstance(error, psycopg.OperationalError) and error.sqlstate is None
+        may_pass = has_no_answer or getattr(error, "sqlstate", None) in _POSTGRESQL_CAN_NOT_NOW
+    if may_pass:
+        failure.is_disconnect = True
 
 
 def _sqlite_engine(url: str) -> sa.Engine:
