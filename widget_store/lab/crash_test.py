@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
 from widget_store.errors import WidgetStoreError
-from widget_store.lab import crash_map
+from widget_store.lab import crash_map, soak
 from widget_store.lab.crash_run import Bench, Result, Verdict, run
 from widget_store.lab.databases import open_databases
 from widget_store.lab.scenarios import SCENARIOS, Scenario
@@ -217,6 +217,8 @@ def main(arguments: list[str] | None = None) -> int:
         time_limit=options.time_limit,
     )
     try:
+        if options.soak is not None:
+            return soak.main(options.soak, options.seed, options.app, as_json=options.json)
         with _progress_bar() as progress:
             report = crash_test(plan, progress=progress)
     except WidgetStoreError as error:
@@ -261,6 +263,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--time-limit", type=float, default=30.0, metavar="SECONDS", help="a run that takes longer hangs (%(default)s)"
     )
+    parser.add_argument(
+        "--soak",
+        type=float,
+        metavar="SECONDS",
+        help=f"instead: {soak.CUSTOMERS} customers buy, and the store is killed at random moments",
+    )
+    parser.add_argument("--seed", type=int, metavar="N", help="what the soak's customers and killer decide")
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
     return parser
 
