@@ -19,7 +19,7 @@ from widget_store.workflows import ORDER_ID, PAYMENT_ID, PAYMENT_STATUS, pace
 
 def dispatch(order_id: int) -> None:
     for _ in range(DISPATCH_STEPS):
-        time.sleep(pace.dispatch_interval)
+        time.sleep(1)
         update_order_progress(order_id)
 
 
