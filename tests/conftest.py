@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,12 @@ from widget_store.settings import Settings
 
 MARK = "STARTED_BY_TESTS"
 BACKENDS = ["postgresql", "sqlite"]
+
+
+def pytest_configure() -> None:
+    """Hear Ctrl-C, so that the commands that tests start do: those of a background job inherit its deafness."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,5 +1,6 @@
-"""The serving process itself: how it ends."""
+"""The serving process itself: how it answers, and how it ends."""
 
+import asyncio
 import signal
 import socket
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 import uvicorn
 
-from widget_store.server import _Server
+from widget_store.server import _listen, _Server
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -35,3 +36,25 @@ def test_a_server_takes_sigterm_for_itself_and_leaves_ctrl_c_to_the_supervisor()
             signal.signal(which, handler)
     assert while_it_serves == [mine]
     assert seen == []  # the server has returned, and SIGTERM was not raised again
+
+
+def test_an_answer_is_not_held_back_until_the_one_before_it_is_acknowledged() -> None:
+    """That costs 40 ms a request, and asyncio only turns it off for a socket of which it knows that it is TCP."""
+    listener = _listen(uvicorn.Config(no_app, host="127.0.0.1", port=0), shares_port=False)
+
+    async def is_sent_at_once() -> bool:
+        told: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        async def accept(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            told.set_result(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        async with await asyncio.start_server(accept, sock=listener):
+            _, customer = await asyncio.open_connection(*listener.getsockname())
+            try:
+                return bool(await told)
+            finally:
+                customer.close()
+                await customer.wait_closed()
+
+    assert asyncio.run(is_sent_at_once())
