@@ -38,12 +38,12 @@ INVARIANTS = (
     Invariant(
         "stock",
         """
-        SELECT stock_added, inventory, held, stock_added - inventory - held AS missing
+        SELECT stock_added, inventory, held, inventory + held AS accounted
         FROM products, (SELECT count(*) AS held FROM orders WHERE order_status <> -1) AS holding
         WHERE stock_added - inventory <> held
         """,
-        "{stock_added} widgets were put on the shelf, {inventory} are there and {held} are held by orders: "
-        "{missing} too few",
+        "{stock_added} widgets were put on the shelf; {inventory} are there and {held} are held by orders, "
+        "which makes {accounted}",
     ),
     Invariant(
         "full shelf",
