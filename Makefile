@@ -4,7 +4,7 @@
 PYTHON ?= python3.13 python3.12 python3.11 python3.14 python3 python
 # More for pytest, as in: make test PYTEST_FLAGS="-k checkout"
 PYTEST_FLAGS ?=
-# How many tests run side by side: as many as there are cores.
+# How many tests run side by side: conftest.py says how many are good here.
 TESTERS ?= auto
 # The notebooks to execute again; without a name, all of them.
 NOTEBOOKS ?=

@@ -1,20 +1,46 @@
 """What holds for tests and notebooks alike; the fixtures of the tests are in tests/conftest.py."""
 
+import os
 from collections import Counter
+from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
+
+EACH_ON_ITS_OWN = {"test_crash_points.py", "test_mutants.py"}
+"""Files whose tests take so long that one process would still be at them when the others are done."""
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest first, and the cells of a notebook in their order, also where pytest-randomly shuffles the tests.
 
-    With xdist, `--dist=loadfile` keeps a file in one process: begun last, a long one would leave the other cores idle.
+    With xdist, a file's tests stay in one process: begun last, a long one would leave the other cores idle.
     Left alone, xdist begins with the files of the most tests: `--no-loadscope-reorder` keeps this order.
     """
     cells = [item for item in items if item.path.suffix == ".ipynb"]
     in_browser = [item for item in items if item.get_closest_marker("browser")]
     tests = [item for item in items if item not in {*cells, *in_browser}]
-    slow = Counter(item.path for item in tests if item.get_closest_marker("slow"))
+    slow = Counter[Path]()
+    for item in tests:
+        for mark in item.iter_markers("slow"):
+            slow[item.path] += mark.kwargs.get("weight", 1)
     tests.sort(key=lambda item: -slow[item.path])
     items[:] = [*in_browser, *sorted(cells, key=lambda cell: (cell.path, cell.cell_num)), *tests]  # type: ignore[attr-defined]
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Two for each core, as half of the time a test waits for a store; but each has a database server of its own."""
+    return min(8, 2 * (os.cpu_count() or 1))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling:
+    """A file's tests go to one process, as the cells of a notebook must; those of a few files, one by one."""
+    return _ByFile(config, log)
+
+
+class _ByFile(LoadFileScheduling):
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return nodeid if Path(file).name in EACH_ON_ITS_OWN else file

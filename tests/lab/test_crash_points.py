@@ -1,0 +1,40 @@
+"""The store's own checkout, killed at its crash points: all of the two main scenarios, a sample of the others."""
+
+from collections.abc import Callable
+
+import pytest
+
+from widget_store.lab.crash_test import Report
+from widget_store.lab.scenarios import SCENARIOS
+
+SAMPLE = ["*/start */after", "*/2.*/effect/after", "http/send*/after", "*/end/status/before", "http/restock*"]
+
+
+@pytest.mark.slow("kills a store at every crash point of a checkout", weight=50)
+@pytest.mark.parametrize("backend", ["postgresql", "sqlite"])
+@pytest.mark.parametrize(("scenario", "at_least"), [("paid", 90), ("declined", 30)])
+def test_the_store_survives_every_crash_point(
+    crash: Callable[..., Report], backend: str, scenario: str, at_least: int
+) -> None:
+    report = crash(scenario, backend=backend)
+    assert report.failures == []
+    assert len(report.results) >= at_least
+    assert [result.point for result in report.results] == report.recorded[0].reached
+
+
+@pytest.mark.slow("kills a store at some crash points of each scenario", weight=20)
+@pytest.mark.parametrize("backend", ["postgresql", "sqlite"])
+def test_the_store_survives_a_sample_of_the_other_scenarios(crash: Callable[..., Report], backend: str) -> None:
+    others = [name for name in SCENARIOS if name not in {"paid", "declined"}]
+    report = crash(*others, backend=backend, points=tuple(SAMPLE))
+    assert report.failures == []
+    assert {result.scenario for result in report.results} >= set(others) - {"crash during dispatch"}
+
+
+@pytest.mark.slow("kills a store twice")
+def test_the_store_survives_a_crash_of_its_recovery(crash: Callable[..., Report]) -> None:
+    report = crash("sold out", points=("*/1.create_order/effect/before", "*/3.*/checkpoint/before"), pairs=True)
+    assert report.failures == []
+    pairs = [result.points for result in report.results if len(result.points) == 2]
+    assert len(pairs) >= 8
+    assert any(second.startswith("recovery/requeue") for _first, second in pairs)
