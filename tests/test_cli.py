@@ -1,10 +1,14 @@
 """The command line: a mistake is answered in words and with an exit status, never with a traceback."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
 
-from tests.support import NEVER_ANSWERS, command
+from tests.support import NEVER_ANSWERS, PATIENCE_SECONDS, ROOT, command, environment
 from widget_store.cli import main
 
 SECRET = "correct-horse"  # noqa: S105 - it protects nothing
@@ -64,6 +68,28 @@ def test_a_database_that_does_not_answer_is_named_without_its_password(arguments
     assert "WIDGET_STORE_DATABASE_URL" in ended.stderr
     assert SECRET not in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_a_notebook_shows_the_words_of_an_error_and_not_the_way_to_them() -> None:
+    shell = InteractiveShell()  # type: ignore[no-untyped-call]
+    with capture_output() as shown:
+        shell.run_cell("from widget_store.errors import StoreRunning; raise StoreRunning('Stop it first.')")  # type: ignore[no-untyped-call]
+    assert shown.stdout.strip() == "StoreRunning: Stop it first."
+
+
+def test_a_reader_who_has_read_enough_ends_a_command_without_a_traceback() -> None:
+    doctor = subprocess.Popen(
+        [sys.executable, "-m", "widget_store", "doctor"],
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert doctor.stdout is not None
+    doctor.stdout.close()
+    _, said = doctor.communicate(timeout=PATIENCE_SECONDS)
+    assert "Traceback" not in said
 
 
 @pytest.mark.slow("starts a process")

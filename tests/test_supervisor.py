@@ -101,7 +101,19 @@ def test_a_killed_worker_is_replaced_under_its_own_id_on_its_own_port(public_fol
         after = store.persistently(lambda: store.client.get("/healthz")).json()
         assert (after["executor_id"], store.url) == (before["executor_id"], address)
         assert after["pid"] != before["pid"]
-        assert store.output.read_text().count("ready") == 1
+        told = store.output.read_text()
+        assert (told.count("ready"), told.count("worker-1 has died (killed by signal 9), and is started again.")) == (
+            1,
+            1,
+        )
+
+
+@pytest.mark.slow("starts two stores cold")
+def test_a_port_that_another_store_has_is_told_with_the_process_to_end(public_folder: Path, url: str) -> None:
+    with serving(public_folder, WIDGET_STORE_DATABASE_URL=url) as store:
+        ended = command("serve", "--port", str(store.port), WIDGET_STORE_DATABASE_URL=url)
+        assert ended.returncode == 1
+        assert f"by another widget store (process {store.process.pid})" in ended.stderr
 
 
 def test_a_worker_may_die_more_often_than_five_times_once_it_was_ready(public_folder: Path, url: str) -> None:

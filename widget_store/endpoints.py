@@ -199,7 +199,7 @@ class _Answers:
                 return value
             workflow = await DBOS.get_workflow_status_async(workflow_id)
             if workflow is not None and workflow.status not in {"PENDING", "ENQUEUED", "DELAYED", "SUCCESS"}:
-                raise CheckoutFailed(workflow.error or workflow.status)
+                raise CheckoutFailed(_in_words(workflow.error) if workflow.error else workflow.status)
             # The order id is the last thing a checkout publishes. It may have ended since we looked for the event.
             if await DBOS.get_event_async(workflow_id, ORDER_ID, timeout_seconds=0) is not None:
                 return await DBOS.get_event_async(workflow_id, name, timeout_seconds=0)
@@ -292,6 +292,10 @@ def _as_in_url(host: str) -> str:
         return f"[{IPv6Address(host.removeprefix('[').removesuffix(']').partition('%')[0])}]"
     except ValueError:
         return host
+
+
+def _in_words(failure: Exception) -> str:
+    return f"{type(failure).__name__}: {failure}"
 
 
 def _start(checkout_workflow: CheckoutWorkflow, key: str) -> None:

@@ -4,6 +4,10 @@
 class WidgetStoreError(Exception):
     """What happened, why, and how to mend it, in words for the person at the keyboard."""
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows: the words, and not the way to them."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class SettingError(WidgetStoreError):
     """A setting in the environment has a value the store can't use."""

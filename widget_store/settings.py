@@ -66,7 +66,7 @@ def read_settings() -> Settings:
         return Settings()
     except ValidationError as invalid:
         problems = [
-            f"{PREFIX}{str(problem['loc'][0]).upper()}: {problem['msg']}"
+            f"{PREFIX}{str(problem['loc'][0]).upper()}: {str(problem['msg']).removeprefix('Value error, ')}"
             for problem in invalid.errors(include_url=False, include_input=False)
         ]
         raise SettingError("\n".join([*problems, "Correct it in the environment, or unset it."])) from None

@@ -103,6 +103,8 @@ class Supervisor:
         for worker in dead:
             if not self._plan.restart:
                 raise StoreDidNotStart(f"The store's process ended ({worker.last_words()}) and --no-restart was given.")
+            if worker.ready:
+                _say(f"{worker.executor_id} has died ({worker.last_words()}), and is started again.")
             worker.start_again()
 
     def _outlast_outage(self, workers: "list[_WorkerProcess]", lost: executors.ExecutorIds) -> executors.ExecutorIds:
@@ -138,10 +140,11 @@ class _WorkerProcess:
         self._messages: Connection | None = None
         self._deaths_at_start = 0
         self._reason = ""
+        self.executor_id = ""
         self.ready = False
 
     def start(self, executor_id: str, database: Database) -> None:
-        self._executor_id = executor_id
+        self.executor_id = executor_id
         self._database = database
         self._deaths_at_start = 0
         self._launch()
@@ -165,7 +168,7 @@ class _WorkerProcess:
         self._reason = ""
         self._messages, theirs = self._processes.Pipe(duplex=False)
         self._process = self._processes.Process(
-            target=_serve_in_this_process, args=(self._executor_id, self._plan, self._database, theirs), name="worker"
+            target=_serve_in_this_process, args=(self.executor_id, self._plan, self._database, theirs), name="worker"
         )
         self._process.start()
         theirs.close()
@@ -310,8 +313,17 @@ def _taken_by(port: int) -> str:
                 if connection.pid is None:
                     break
                 program = psutil.Process(connection.pid)
+                supervisor = next(filter(_is_supervisor, program.parents()), None)
+                if supervisor is not None:
+                    return f", by another widget store (process {supervisor.pid})"
                 return f", by {program.name()} (process {program.pid})"
     return ", by a program this user may not see"
+
+
+def _is_supervisor(process: psutil.Process) -> bool:
+    """Whether this is the process that starts a store's worker again when only the worker is ended."""
+    command = " ".join(process.cmdline()).replace("-", "_")
+    return "widget_store serve" in command
 
 
 def _in_url(host: str) -> str:

@@ -87,7 +87,7 @@ def test_a_learner_buys_crashes_and_pays_with_the_buttons_and_then_runs_the_rest
     expect(page.locator(".jp-CodeCell")).not_to_have_count(0)
     page.locator(".jp-Notebook .jp-Cell").first.click()
     expect(page.get_by_text(re.compile(r"Python 3.*\| *Idle")).first).to_be_visible()
-    _run_cells(page, 5)
+    _run_cells(page, 7)
 
     page.get_by_role("button", name="Buy a widget").click()
     expect(run.get_by_text("Now pay, or decline.")).to_be_visible()

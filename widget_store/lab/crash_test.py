@@ -232,8 +232,15 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         crash_map.show(report, Console())
     if not report.results:
-        print("widget-store crash-test: no crash point was tried.", file=sys.stderr)
+        print(f"widget-store crash-test: {_why_nothing_was_tried(plan, report)}", file=sys.stderr)
     return 1 if report.failures or not report.results else 0
+
+
+def _why_nothing_was_tried(plan: Plan, report: Report) -> str:
+    if report.failures:
+        return "no crash point was tried: the checkout must first end well when nothing is killed."
+    known = sorted({point for result in report.recorded for point in result.reached})
+    return "\n  ".join([f"no crash point was tried: none is like {' or '.join(plan.points)}. There are:", *known])
 
 
 @contextlib.contextmanager
