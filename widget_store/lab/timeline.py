@@ -16,7 +16,8 @@ _SECONDS_SHOWN_AT_LEAST = 3.0
 _STYLE = """
 .ws-scroll { overflow-x: auto; width: 0; min-width: 100%; }
 .ws-timeline { min-width: 680px; max-width: 900px; width: 100%; color: var(--jp-ui-font-color1, #212121); font: 13px
-system-ui, sans-serif; } .ws-timeline text { fill: currentColor; }
+system-ui, sans-serif; } .ws-timeline text { fill: currentColor; paint-order: stroke; stroke-width: 3px;
+stroke: var(--jp-layout-color0, #fff); stroke-linejoin: round; }
 .ws-timeline .axis { stroke: currentColor; stroke-opacity: .25; }
 .ws-timeline .step { fill: var(--jp-brand-color1, #1668a8); }
 .ws-timeline .wait { fill: none; stroke: var(--jp-brand-color1, #1668a8); stroke-width: 1.5; stroke-dasharray: 4 3; }
