@@ -33,7 +33,7 @@ from widget_store.lab.scenarios import SCENARIOS, Scenario
 from widget_store.processes import warm_processes
 from widget_store.settings import Settings, read_settings
 
-_TRIES = 3
+_TRIES = 8
 """A second crash may come to nothing, when recovery happens to go another way: it is tried again before it is told."""
 
 
