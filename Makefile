@@ -49,9 +49,10 @@ pytest: $(TEST)
 notebooks: $(TEST) ## Execute the notebooks again and store their outputs.
 	@$(BIN)/python tests/tools/store_notebooks.py $(NOTEBOOKS)
 
-crash-test: $(LAB) ## Kill the checkout at every crash point and every pair of them, on both databases: takes an hour or two.
-	@$(BIN)/widget-store crash-test --pairs
+crash-test: $(LAB) ## Every crash point on both databases, every pair of them, and ten minutes of soak: takes an hour or two.
+	@WIDGET_STORE_DATABASE_URL= $(BIN)/widget-store crash-test --pairs
 	@WIDGET_STORE_DATABASE_URL=sqlite:///scratch.sqlite $(BIN)/widget-store crash-test
+	@WIDGET_STORE_DATABASE_URL= $(BIN)/widget-store crash-test --soak 600
 
 bench: $(LAB) ## Measure how fast the store is, and how far from the database's own speed.
 	@$(BIN)/widget-store bench

@@ -30,6 +30,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items[:] = [*in_browser, *sorted(cells, key=lambda cell: (cell.path, cell.cell_num)), *tests]  # type: ignore[attr-defined]
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Report mutants caught / mutants."""
+    told = {
+        outcome: [r for r in terminalreporter.getreports(outcome) if "test_mutants.py" in r.nodeid and "[" in r.nodeid]
+        for outcome in ("passed", "failed")
+    }
+    if mutants := sum(map(len, told.values())):
+        terminalreporter.write_line(f"mutants caught: {len(told['passed'])} of {mutants}")
+
+
 def pytest_xdist_auto_num_workers() -> int:
     """Two for each core, as half of the time a test waits for a store; but each has a database server of its own."""
     return min(8, 2 * (os.cpu_count() or 1))

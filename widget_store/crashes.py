@@ -22,6 +22,7 @@ What is reached again in one process has `#2`, `#3` and so on behind its name.
 """
 
 import contextlib
+import inspect
 import os
 import re
 import signal
@@ -40,8 +41,12 @@ from sqlalchemy import event
 
 from widget_store.exactly_once import TRANSACTION
 
+_TABLE = r"(?:\"?\w+\"?\.)?\"?(\w+)\"?"
 _WRITE = re.compile(
-    r"\b(INSERT\s+INTO|DELETE\s+FROM|UPDATE)\s+(?:\w+\.)?\"?(\w+)\"?(?=\s+SET\b|\s*\(|\s+AS\b|\s+WHERE\b|\s*$)"
+    rf"\b(?:(INSERT)(?:\s+OR\s+\w+)?\s+INTO\s+{_TABLE}"
+    rf"|(DELETE)\s+FROM\s+{_TABLE}"
+    rf"|(UPDATE)\s+{_TABLE}(?:\s+(?:AS\s+)?\w+)?\s+SET\b)",
+    re.IGNORECASE,
 )
 _UNCOMMITTED = "widget_store.uncommitted"
 _COMMITTED = "widget_store.committed"
@@ -116,7 +121,7 @@ class _Names:
         if not writes:
             return None
         transaction = connection.info.pop(TRANSACTION, None)
-        inserts = {write.table: write.values for write in writes if write.verb == "INSERT INTO"}
+        inserts = {write.table: write.values for write in writes if write.verb == "INSERT"}
         name = self._of_step(inserts, transaction) or self._of_call(inserts) or self._of_change(writes)
         if name is None and connection.engine.pool is not self._system.pool:
             name = self._of_own_sql(transaction or writes[0].table)
@@ -134,6 +139,8 @@ class _Names:
             return f"{self._workflow(record['workflow_uuid'])}/{record['function_id']}.{name}/checkpoint"
         if record := inserts.get("datasource_outputs"):
             return f"{self._workflow(record['workflow_id'])}/{record['step_id']}.{transaction}/effect"
+        if (published := inserts.get("workflow_events")) and DBOS.step_id is not None:  # in the body of a step
+            return f"{self._workflow(DBOS.workflow_id)}/{DBOS.step_id}.set_event {published['key']}/effect"
         return None
 
     def _of_call(self, inserts: dict[str, Mapping[str, Any]]) -> str | None:
@@ -235,21 +242,34 @@ class CrashPoints:
             DBOS.step = decorate  # type: ignore[method-assign]
 
     def _watched_body(self, function: Callable[..., Any], name: str | None) -> Callable[..., Any]:
+        step = name or function.__qualname__
+
         @wraps(function)
         def body(*args: Any, **kwargs: Any) -> Any:
-            if DBOS.step_id is None:  # called outside of a workflow: an ordinary function
+            with self._body_of(step):
                 return function(*args, **kwargs)
-            here = _step_body.set(name or function.__qualname__)
-            point = self._names.of_body()
-            try:
-                self._reach(point, "before")
-                result = function(*args, **kwargs)
-                self._reach(point, "after")
-                return result
-            finally:
-                _step_body.reset(here)
 
-        return body
+        @wraps(function)
+        async def awaited_body(*args: Any, **kwargs: Any) -> Any:
+            with self._body_of(step):
+                return await function(*args, **kwargs)
+
+        return awaited_body if inspect.iscoroutinefunction(function) else body
+
+    @contextlib.contextmanager
+    def _body_of(self, step: str) -> Iterator[None]:
+        """A crash point where the body begins, and one where it ends, unless it raises."""
+        if DBOS.step_id is None:  # called outside of a workflow: an ordinary function
+            yield
+            return
+        here = _step_body.set(step)
+        point = self._names.of_body()
+        try:
+            self._reach(point, "before")
+            yield
+            self._reach(point, "after")
+        finally:
+            _step_body.reset(here)
 
     # --- the life of a transaction, as SQLAlchemy tells it
 
@@ -279,7 +299,7 @@ class CrashPoints:
         self._after_commit(record.info)
 
     def _forget(self, connection: sa.Connection) -> None:
-        for note in (_UNCOMMITTED, TRANSACTION):
+        for note in (_UNCOMMITTED, _COMMITTED, TRANSACTION):  # a commit may fail, too
             connection.info.pop(note, None)
 
     def _reach(self, commit: str, side: str) -> None:
@@ -296,7 +316,10 @@ class CrashPoints:
 
 def _writes(statement: str, execution: tuple[Any, ...]) -> list[_Write]:
     found = _WRITE.search(statement)
-    return [_Write(" ".join(found[1].split()), found[2], _values(execution))] if found else []
+    if found is None:
+        return []
+    verb, table = (part for part in found.groups() if part is not None)
+    return [_Write(verb.upper(), table, _values(execution))]
 
 
 def _values(execution: tuple[Any, ...]) -> Mapping[str, Any]:

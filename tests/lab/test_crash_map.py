@@ -304,6 +304,15 @@ def test_a_cell_is_run_again_by_a_click_and_its_timeline_shown(new_database: Cal
     assert "which makes 99" in recovered
 
 
+def test_a_point_that_a_changed_checkout_no_longer_has_is_not_called_safe(monkeypatch: pytest.MonkeyPatch) -> None:
+    mended = Report([a_run("declined")], [], 1.0, None, [GAP])
+    monkeypatch.setattr(crash_panel, "crash_test", lambda *_: mended)
+    the_map = CrashMap(a_report())
+    the_map.again.click()
+    eventually(lambda: "? Not reached" in the_map.message.value, f"what became of it: {the_map.message.value}")
+    assert "safe" not in the_map.message.value
+
+
 @pytest.mark.slow("kills a store")
 def test_a_lesson_tries_every_crash_point_in_one_line(
     new_database: Callable[[str], Database], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

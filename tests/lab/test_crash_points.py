@@ -20,6 +20,9 @@ def test_the_store_survives_every_crash_point(
     assert report.failures == []
     assert len(report.results) >= at_least
     assert [result.point for result in report.results] == report.recorded[0].reached
+    assert report.never_met == []
+    last = [point for point in report.recorded[0].reached if "/end/status/" in point]
+    assert {point.rpartition("/")[2] for point in last} == {"before", "after"}, "also what comes after the last commit"
 
 
 @pytest.mark.slow("kills a store at some crash points of each scenario", weight=20)

@@ -62,6 +62,48 @@ def test_a_checkout_that_does_nothing_is_broken(crash: Callable[..., Report], tm
 
 
 @pytest.mark.slow("starts a store")
+def test_a_process_that_dies_by_itself_is_no_pass(crash: Callable[..., Report], tmp_path: Path) -> None:
+    file = tmp_path / "app.py"
+    file.write_text(
+        "import os, pathlib\n"
+        "from widget_store import workflows\n"
+        "from dbos import DBOS\n"
+        "here_before = pathlib.Path(__file__).with_name('here-before')\n"
+        "@DBOS.step()\n"
+        "def die_once():\n"
+        "    if not here_before.exists():\n"
+        "        here_before.touch()\n"
+        "        os._exit(3)\n"
+        "@DBOS.workflow()\n"
+        "def checkout_workflow(key):\n"
+        "    die_once()\n"
+        "    return workflows.checkout_workflow.__wrapped__(key)\n"
+    )
+    result = only_result(crash("sold out", backend="sqlite", app=file, points=()))
+    assert result.verdict == Verdict.BROKEN
+    assert any("it died by itself, 1 times" in violation for violation in result.violations), result
+
+
+@pytest.mark.slow("starts a store, and takes hundreds of steps")
+def test_a_checkout_of_many_steps_is_heard_to_its_end(crash: Callable[..., Report], tmp_path: Path) -> None:
+    """Each step tells of four crash points, while the one who asked for the checkout waits for its answer."""
+    file = tmp_path / "app.py"
+    file.write_text(
+        "from widget_store import workflows\n"
+        "from dbos import DBOS\n"
+        "@DBOS.step()\n"
+        "def step(): pass\n"
+        "@DBOS.workflow()\n"
+        "def checkout_workflow(key):\n"
+        "    for _ in range(400): step()\n"
+        "    return workflows.checkout_workflow.__wrapped__(key)\n"
+    )
+    result = only_result(crash("sold out", backend="sqlite", app=file, points=(), time_limit=60.0))
+    assert result.verdict == Verdict.SAFE, result.violations
+    assert len(result.reached) > 1600
+
+
+@pytest.mark.slow("starts a store")
 def test_a_file_that_can_not_be_run_is_told_at_once(crash: Callable[..., Report], tmp_path: Path) -> None:
     with pytest.raises(AppFileError, match="ZeroDivisionError"):
         crash("paid", app=an_app(tmp_path, "return key", before="1 / 0"))
@@ -117,14 +159,37 @@ def test_the_command_exits_with_0_when_all_is_safe_and_1_when_nothing_was_tried(
     assert safe.returncode == 0, safe.stderr
     nothing = command(*arguments, "no such point", WIDGET_STORE_DATABASE_URL=postgresql.url)
     assert nothing.returncode == 1
-    assert "none is like no such point. There are:\n  checkout_workflow/1.create_order" in nothing.stderr
+    assert "like no such point: there is none. There are:\n  checkout_workflow/1.create_order" in nothing.stderr
+
+
+@pytest.mark.slow("kills a store")
+def test_a_point_that_nobody_came_by_is_told_beside_those_that_are_safe(crash: Callable[..., Report]) -> None:
+    report = crash("sold out", backend="sqlite", points=(f"{CREATE}/effect/after", "checkout_workflow/*.tea/*"))
+    assert [result.verdict for result in report.results] == [Verdict.SAFE]
+    assert report.never_met == ["checkout_workflow/*.tea/*"]
+    assert ("checkout_workflow/*.tea/*", "not_reached") in [
+        (each["point"], each["verdict"]) for each in report.as_json()["points"]
+    ]
 
 
 @pytest.mark.slow("starts stores, and ends them")
-def test_ctrl_c_leaves_no_process_and_no_folder_behind(data_dir: Path) -> None:
+def test_ctrl_c_leaves_no_process_and_no_folder_behind(data_dir: Path, tmp_path: Path) -> None:
+    """Also while a store is asked for something that takes longer than anybody waits."""
     data_dir.mkdir()
+    hangs = an_app(tmp_path, "DBOS.recv('never', timeout_seconds=600)")
     process = subprocess.Popen(
-        [sys.executable, "-m", "widget_store", "crash-test", "--scenario", "paid"],
+        [
+            sys.executable,
+            "-m",
+            "widget_store",
+            "crash-test",
+            "--scenario",
+            "paid",
+            "--app",
+            str(hangs),
+            "--time-limit",
+            "600",
+        ],
         cwd=ROOT,
         env=environment(TMPDIR=str(data_dir)),
         stdout=subprocess.DEVNULL,

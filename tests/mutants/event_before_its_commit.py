@@ -23,7 +23,7 @@ def checkout_workflow(key: str) -> str:
     DBOS.set_event(PAYMENT_ID, key)
     if DBOS.recv(PAYMENT_STATUS, timeout_seconds=pace.payment_timeout) == "paid":
         DBOS.set_event(ORDER_ID, str(order_id))
-        DBOS.sleep(1)
+        DBOS.sleep(3)
         mark_order_paid(order_id)
         with SetWorkflowID(f"{key}.dispatch"):
             DBOS.start_workflow(dispatch_order_workflow, order_id)

@@ -143,10 +143,13 @@ class CrashMap(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             plan = Plan(
                 app_file=self.report.app_file,
                 scenarios=(SCENARIOS[scenario],),
-                points=(point,),
+                points=(point,) if point else (),
                 pairs=any(len(run.points) > 1 for run in self.report.results if run.points[0] == point),
             )
             report = crash_test(plan, self._settings)
+            if report.never_met:
+                self._say("alert", f"? Not reached: the checkout no longer comes by {point}. Make the map again.")
+                return
             run = [*report.failures, *report.results, *report.recorded][0]
             self.story.value = (
                 f'<div class="ws-story" role="region" aria-label="Timeline" tabindex="0">{escape(timeline(run))}</div>'

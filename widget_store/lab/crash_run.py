@@ -11,9 +11,10 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from queue import Empty, SimpleQueue
 
 import httpx
 import sqlalchemy as sa
@@ -28,7 +29,7 @@ from widget_store.schema import OrderStatus
 from widget_store.settings import Settings
 
 _LOOK_AGAIN_SECONDS = 0.01
-_LAST_WORDS_WITHIN_SECONDS, _LAST_POINT_WITHIN_SECONDS = 0.02, 2.0
+_LAST_POINT_WITHIN_SECONDS = 2.0
 _DEATHS_OF_ITS_OWN = 5
 _LAUNCHED_WITHIN_SECONDS = 60.0
 DISPATCH_INTERVAL = 0.001
@@ -87,6 +88,23 @@ class Bench:
     app_file: Path | None = None
     time_limit: float = 30.0
     stop: threading.Event = field(default_factory=threading.Event)
+    _running: "set[_Store]" = field(default_factory=set)
+
+    def end(self) -> None:
+        """End all runs that are going on, also those whose process does not answer."""
+        self.stop.set()
+        for store in list(self._running):
+            store.kill()
+
+    def now_running(self, store: "_Store") -> None:
+        """Note a store that has a process, to be ended with the rest; at once, if that was a moment ago."""
+        self._running.add(store)
+        if self.stop.is_set():
+            store.kill()
+
+    def gone(self, store: "_Store") -> None:
+        """Forget a store that is closed."""
+        self._running.discard(store)
 
     def prepare(self) -> None:
         """Launch the application once, on the database of which each run gets a copy.
@@ -104,31 +122,30 @@ class Bench:
                 raise AppFileError(store.said or f"{self.app_file} did not start: {failure}") from None
             finally:
                 store.close()
-            self._judge(database)  # so that an author's rules which can't be used are known now
 
-    def authors_violations(self, database: Database) -> list[str]:
-        """What the author's own rules say: they live in the application's file, so a process that loads it asks."""
-        return [] if self.app_file is None else self._judge(database)
 
-    def _judge(self, database: Database) -> list[str]:
-        if self.app_file is None:
-            return []
-        answer, theirs = self.processes.Pipe(duplex=False)
-        judge = self.processes.Process(target=_judge, args=(self.app_file, database, theirs))
-        judge.start()
-        theirs.close()
-        try:
-            if not answer.poll(self.time_limit):
-                return [f"invariants of {self.app_file.name}: no answer within {self.time_limit:g} s"]
-            found: list[str] = answer.recv()
-            return found
-        except EOFError:
-            return [f"invariants of {self.app_file.name}: the process that asked them died"]
-        finally:
-            judge.kill()
-            judge.join()
-            judge.close()
-            answer.close()
+def authors_violations(
+    processes: Processes, app_file: Path | None, database: Database, within_seconds: float = 30.0
+) -> list[str]:
+    """What the author's own rules say: they live in the application's file, so a process that loads it asks them."""
+    if app_file is None:
+        return []
+    answer, theirs = processes.Pipe(duplex=False)
+    judge = processes.Process(target=_judge, args=(app_file, database, theirs))
+    judge.start()
+    theirs.close()
+    try:
+        if not answer.poll(within_seconds):
+            return [f"invariants of {app_file.name}: no answer within {within_seconds:g} s"]
+        found: list[str] = answer.recv()
+        return found
+    except EOFError:
+        return [f"invariants of {app_file.name}: the process that asked them died"]
+    finally:
+        judge.kill()
+        judge.join()
+        judge.close()
+        answer.close()
 
 
 def run(bench: Bench, scenario: Scenario, points: tuple[str, ...] = ()) -> Result:
@@ -207,12 +224,18 @@ class _Run:
         return (Verdict.SAFE if self._store.points_left == 0 else Verdict.NOT_REACHED), []
 
     def _violations(self) -> list[str]:
+        bench = self._bench
         return [
+            *self._deaths_of_its_own(),
             *self._surprises,
             *invariants.violations(self._connection),
             *self._broken_promises(),
-            *self._bench.authors_violations(self._database),
+            *authors_violations(bench.processes, bench.app_file, self._database, bench.time_limit),
         ]
+
+    def _deaths_of_its_own(self) -> Iterator[str]:
+        if deaths := self._store.deaths_of_its_own:
+            yield f"process: it died by itself, {deaths} times: {self._store.said or 'without a word'}"
 
     def _broken_promises(self) -> Iterator[str]:
         """What the scenario was to end with, and what the customers were told, compared with the orders."""
@@ -275,9 +298,10 @@ class _Store:
         self._deadline = deadline
         self._one_at_a_time = threading.RLock()  # two customers may notice a death at once
         self._process: BaseProcess | None = None
-        self._messages: Connection | None = None
+        self._reader: threading.Thread | None = None
+        self._inbox: SimpleQueue[tuple[str, str]] = SimpleQueue()
         self._url = ""
-        self._deaths_of_its_own = 0
+        self.deaths_of_its_own = 0
         self.reached: list[str] = []
         self.lives: list[list[str]] = []
         self.said = ""
@@ -311,68 +335,95 @@ class _Store:
     def settle(self) -> bool:
         """Let the process reach what comes right after the last commit; return whether it died there."""
         with self._one_at_a_time:
-            if self._process is None or self._messages is None:
+            if self._process is None:
                 return False
-            patience = _LAST_POINT_WITHIN_SECONDS if self._to_come else _LAST_WORDS_WITHIN_SECONDS
-            self._process.join(patience)
+            deadline = time.monotonic() + _LAST_POINT_WITHIN_SECONDS
+            while (self._to_come or self._is_in_a_commit()) and time.monotonic() < deadline:
+                self._process.join(_LOOK_AGAIN_SECONDS)
+                if not self._process.is_alive():
+                    break
+                self._read_messages()
             if self._process.is_alive():
                 self._read_messages()
                 return False
             self._bury()
             return True
 
+    def _is_in_a_commit(self) -> bool:
+        """Whether a crash point before a commit was reached, and the one after it was not yet."""
+        self._read_messages()
+        sides = Counter(point.partition("#")[0].rpartition("/")[2] for point in self.reached)
+        return sides["before"] > sides["after"]
+
+    def kill(self) -> None:
+        """End the process, whoever waits for its answer: nothing more will be asked of it."""
+        process = self._process
+        with contextlib.suppress(ValueError):  # it is being let go of in this instant
+            if process is not None:
+                process.kill()
+
     def close(self) -> None:
         with self._one_at_a_time:
             if self._process is not None:
-                self._read_messages()
                 self._process.kill()
                 self._process.join()
                 self._let_go()
+            self._bench.gone(self)
 
     def _start(self) -> None:
         self.reached, self._url = [], ""
         self.lives.append(self.reached)
         armed = self._to_come[0] if self._to_come else None
-        self._messages, theirs = self._bench.processes.Pipe(duplex=False)
+        messages, theirs = self._bench.processes.Pipe(duplex=False)
         self._process = self._bench.processes.Process(
             target=_serve, args=(armed, self._database, self._settings, self._bench.app_file, theirs)
         )
         self._process.start()
         theirs.close()
+        self._reader = threading.Thread(target=_read_all, args=(messages, self._inbox), daemon=True)
+        self._reader.start()
+        self._bench.now_running(self)
 
     def _read_messages(self, wait_for_seconds: float = 0.0) -> None:
-        if self._messages is None or self._process is None:
-            return
-        if wait_for_seconds:
-            wait([self._messages, self._process.sentinel], wait_for_seconds)
-        with contextlib.suppress(EOFError, OSError):
-            while self._messages.poll():
-                kind, text = self._messages.recv()
+        with contextlib.suppress(Empty):
+            kind, text = self._inbox.get(timeout=wait_for_seconds) if wait_for_seconds else self._inbox.get_nowait()
+            while True:
                 if kind == "reached":
                     self.reached.append(text)
                 elif kind == "ready":
                     self._url = f"http://127.0.0.1:{text}"
                 else:
                     self.said = text
+                kind, text = self._inbox.get_nowait()
 
     def _bury(self) -> None:
         """Note how the process died. Dead where it should be: the next one is armed with the next point."""
+        if self._reader is not None:
+            self._reader.join()  # to its last word
         self._read_messages()
         if self._to_come and self.reached and self.reached[-1] == self._to_come[0]:
             self._to_come.pop(0)
         else:
-            self._deaths_of_its_own += 1
+            self.deaths_of_its_own += 1
         self._let_go()
-        if self._deaths_of_its_own == _DEATHS_OF_ITS_OWN:
+        if self.deaths_of_its_own >= _DEATHS_OF_ITS_OWN:
             raise _CanNotStart(self.said or f"the process died by itself {_DEATHS_OF_ITS_OWN} times")
 
     def _let_go(self) -> None:
-        if self._process is not None and self._messages is not None:
+        if self._process is not None and self._reader is not None:
             self._process.join()
             self._process.close()
-            self._messages.close()
-        self._process = self._messages = None
+            self._reader.join()
+            self._read_messages()
+        self._process = self._reader = None
         self._url = ""
+
+
+def _read_all(messages: Connection, inbox: "SimpleQueue[tuple[str, str]]") -> None:
+    """Take all that a process tells, at once: it waits when the pipe is full."""
+    with contextlib.closing(messages), contextlib.suppress(EOFError, OSError):
+        while True:
+            inbox.put(messages.recv())
 
 
 def _serve(

@@ -46,12 +46,14 @@ class Report:
         results: A run for each crash point, or pair of them.
         seconds: How long all of it took.
         app_file: The learner's file that was tested; None for the store's own checkout.
+        never_met: The patterns of crash points that were asked for, and that no scenario came by.
     """
 
     recorded: list[Result] = field(default_factory=list)
     results: list[Result] = field(default_factory=list)
     seconds: float = 0.0
     app_file: Path | None = None
+    never_met: list[str] = field(default_factory=list)
 
     @property
     def failures(self) -> list[Result]:
@@ -70,6 +72,10 @@ class Report:
                     "violations": result.violations,
                 }
                 for result in [*unsafe, *self.results]
+            ]
+            + [
+                {"scenario": "*", "point": pattern, "verdict": Verdict.NOT_REACHED.value, "violations": []}
+                for pattern in self.never_met
             ],
             "seconds": round(self.seconds, 2),
         }
@@ -136,7 +142,9 @@ def crash_test(
                     runs.add(scenario, points)
     order = _order(plan, recorded)
     seconds = time.monotonic() - started
-    return Report(sorted(recorded, key=order), sorted(results, key=order), seconds, plan.app_file)
+    met = [point for each in recorded for point in each.reached]
+    never_met = [pattern for pattern in plan.points if not any(fnmatchcase(point, pattern) for point in met)]
+    return Report(sorted(recorded, key=order), sorted(results, key=order), seconds, plan.app_file, never_met)
 
 
 def _follow_ups(plan: Plan, scenario: Scenario, result: Result) -> list[tuple[str, ...]]:
@@ -180,7 +188,7 @@ class _Runs:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bench.stop.set()
+        self._bench.end()
         self._threads.shutdown(cancel_futures=True)
 
     def add(self, scenario: Scenario, points: tuple[str, ...]) -> None:
@@ -206,7 +214,10 @@ class _Runs:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command: run the crash test, print its map, and return the exit status."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.soak is not None and (options.scenario or options.point or options.pairs):
+        parser.error("--soak plays no scenarios: it takes --app, --seed and --json only")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # tidied up after, as Ctrl-C is
     plan = Plan(
         app_file=options.app,
@@ -231,16 +242,19 @@ def main(arguments: list[str] | None = None) -> int:
         print(json.dumps(report.as_json(), indent=2))
     else:
         crash_map.show(report, Console())
-    if not report.results:
-        print(f"widget-store crash-test: {_why_nothing_was_tried(plan, report)}", file=sys.stderr)
-    return 1 if report.failures or not report.results else 0
+    if what_is_missing := _what_was_not_tried(report):
+        print(f"widget-store crash-test: {what_is_missing}", file=sys.stderr)
+    return 1 if report.failures or what_is_missing else 0
 
 
-def _why_nothing_was_tried(plan: Plan, report: Report) -> str:
-    if report.failures:
-        return "no crash point was tried: the checkout must first end well when nothing is killed."
+def _what_was_not_tried(report: Report) -> str:
+    if any(not result.points for result in report.failures):
+        return "the checkout must first end well when nothing is killed: that scenario's crash points were not tried."
+    if not report.never_met:
+        return ""
     known = sorted({point for result in report.recorded for point in result.reached})
-    return "\n  ".join([f"no crash point was tried: none is like {' or '.join(plan.points)}. There are:", *known])
+    names = " or ".join(report.never_met)
+    return "\n  ".join([f"no crash point was tried that is like {names}: there is none. There are:", *known])
 
 
 @contextlib.contextmanager
@@ -249,6 +263,13 @@ def _progress_bar() -> Iterator[Callable[[int, int], None]]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("runs", total=None)
         yield lambda done, of: bar.update(task, completed=done, total=of)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return number
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -265,7 +286,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--pairs", action="store_true", help="also kill each recovery, at each of its crash points")
     parser.add_argument(
-        "--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="runs at a time (%(default)s)"
+        "--jobs", type=_positive, default=os.cpu_count() or 1, metavar="N", help="runs at a time (%(default)s)"
     )
     parser.add_argument(
         "--time-limit", type=float, default=30.0, metavar="SECONDS", help="a run that takes longer hangs (%(default)s)"

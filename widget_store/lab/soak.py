@@ -4,6 +4,7 @@ The crash test kills at places that it knows. This one does not know where: many
 store, killed whenever it comes to pass. Each customer notes what they were told, and all of it must be true in the end.
 """
 
+import contextlib
 import json
 import os
 import random
@@ -30,7 +31,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from widget_store.database import Database
 from widget_store.errors import StoreDidNotStart
 from widget_store.lab import invariants
+from widget_store.lab.crash_run import authors_violations
 from widget_store.lab.databases import open_databases
+from widget_store.processes import warm_processes
 from widget_store.schema import OrderStatus
 from widget_store.settings import PREFIX, Settings, read_settings
 
@@ -102,13 +105,16 @@ def soak(
         crowd = stack.enter_context(Crowd(seed))
         store = stack.enter_context(closing(_Store(database, app_file)))
         stack.callback(crowd.disperse)  # before the store ends: nobody shall ask for it any longer
-        return _Soak(store, crowd, progress).run(seconds, seed, database)
+        return _Soak(store, crowd, app_file, progress).run(seconds, seed, database)
 
 
 class _Soak:
-    def __init__(self, store: "_Store", crowd: "Crowd", progress: Callable[[float, str], None]) -> None:
+    def __init__(
+        self, store: "_Store", crowd: "Crowd", app_file: Path | None, progress: Callable[[float, str], None]
+    ) -> None:
         self._store = store
         self._crowd = crowd
+        self._app_file = app_file
         self._progress = progress
         self._kills = 0
         self._longest_outage = 0.0
@@ -125,6 +131,7 @@ class _Soak:
             violations = [*_unrest(connection)]
             self._store.close()
             violations += [*invariants.violations(connection), *self._crowd.violations(connection)]
+        violations += authors_violations(warm_processes(), self._app_file, database)
         return Report(
             seconds=round(killed_for, 1),
             kills=self._kills,
@@ -145,8 +152,9 @@ class _Soak:
                 if now - started > seconds:
                     return
                 time.sleep(_LOOK_AGAIN_SECONDS)
-            psutil.Process(pid).kill()
-            self._kills += 1
+            with contextlib.suppress(psutil.NoSuchProcess):  # it was quicker, and died by itself
+                psutil.Process(pid).kill()
+                self._kills += 1
             pid = self._store.worker_pid(other_than=pid)
             self._longest_outage = max(self._longest_outage, time.monotonic() - dies_at)
 
@@ -349,8 +357,8 @@ class _NoAnswer(Exception):
 def _broken_promises(connection: sa.Connection, customers: list[dict[str, _Promise]]) -> Iterator[str]:
     """What the customers were told, compared with the orders and with DBOS's list of checkouts."""
     orders = {row.order_id: row.order_status for row in connection.execute(sa.text("SELECT * FROM orders"))}
-    names = connection.execute(sa.text("SELECT workflow_uuid FROM dbos.workflow_status")).scalars()
-    keys = {name for name in names if not name.endswith(".dispatch")}
+    checkouts = sa.text("SELECT workflow_uuid FROM dbos.workflow_status WHERE parent_workflow_id IS NULL")
+    keys = set(connection.execute(checkouts).scalars())
     told = {key: promise for customer in customers for key, promise in customer.items()}
     if len(orders) != len(keys):
         yield f"one order a key: {len(orders)} orders for {len(keys)} keys"

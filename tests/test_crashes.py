@@ -1,0 +1,43 @@
+"""Crash points: which statements and steps have them. What happens at them is in tests/lab/test_crash_points.py."""
+
+import asyncio
+import inspect
+
+import pytest
+from dbos import DBOS
+
+from widget_store.crashes import CrashPoints, _writes
+
+
+@pytest.mark.parametrize(
+    ("statement", "write"),
+    [
+        ("INSERT INTO payments (id) VALUES (1)", ("INSERT", "payments")),
+        ("insert into payments values (1)", ("INSERT", "payments")),
+        ("INSERT INTO payments SELECT 1", ("INSERT", "payments")),
+        ("INSERT OR REPLACE INTO payments VALUES (1)", ("INSERT", "payments")),
+        (
+            'INSERT INTO "dbos"."workflow_status" (a) VALUES (1) ON CONFLICT DO UPDATE SET a = 2',
+            ("INSERT", "workflow_status"),
+        ),
+        ("WITH old AS (SELECT 1) DELETE FROM dbos.streams", ("DELETE", "streams")),
+        ("UPDATE products SET inventory = 1", ("UPDATE", "products")),
+        ("update products as p set inventory = 1", ("UPDATE", "products")),
+        ("SELECT 1 FROM queue FOR UPDATE SKIP LOCKED", None),
+        ("SELECT last_update FROM orders", None),
+    ],
+)
+def test_what_changes_a_table_is_known_by_its_statement(statement: str, write: tuple[str, str] | None) -> None:
+    found = [(each.verb, each.table) for each in _writes(statement, ({}, None, False))]
+    assert found == ([] if write is None else [write])
+
+
+def test_a_step_that_is_awaited_stays_one_that_is_awaited() -> None:
+    with CrashPoints().watch_step_bodies():
+
+        @DBOS.step()
+        async def look_up() -> int:
+            return 7
+
+    assert inspect.iscoroutinefunction(look_up)
+    assert asyncio.run(look_up()) == 7
