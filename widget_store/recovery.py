@@ -5,6 +5,7 @@ worker takes up what its own executor id left behind. Later it looks for ids tha
 fewer workers now than there were.
 """
 
+import contextlib
 import time
 
 import psycopg
@@ -41,11 +42,12 @@ def requeue_own_workflows(system: sa.Engine, executor_id: str) -> None:
 def slow_down_recovery_queue(system: sa.Engine) -> None:
     """Once everything is taken up, stop looking at the queue fifty times a second."""
     client = _client(system)
-    while client.list_workflows(queue_name=RECOVERY_QUEUE, status="ENQUEUED", limit=1, load_input=False):
-        time.sleep(0.1)
-    queue = client.retrieve_queue(RECOVERY_QUEUE)
-    if queue is not None:
-        queue.set_polling_interval_sec(_AT_REST_SECONDS)
+    with contextlib.suppress(psycopg.Error, sa.exc.SQLAlchemyError):  # the database is away: workers start afresh then
+        while client.list_workflows(queue_name=RECOVERY_QUEUE, status="ENQUEUED", limit=1, load_input=False):
+            time.sleep(0.1)
+        queue = client.retrieve_queue(RECOVERY_QUEUE)
+        if queue is not None:
+            queue.set_polling_interval_sec(_AT_REST_SECONDS)
 
 
 def take_over_from_dead_workers(database: Database, system: sa.Engine, executor_id: str) -> None:
