@@ -26,6 +26,9 @@ from widget_store.schema import FULL_SHELF
 T = TypeVar("T")
 
 ROOT = Path(__file__).parents[1]
+INTERRUPTED = {130, -signal.SIGINT}
+"""The exit statuses of a command that Ctrl-C has ended: a shell shows 130 for both. Python takes the second, whatever
+the command returns, when the signal came in the midst of an `exec`, which every dataclass and named tuple does."""
 PATIENCE_SECONDS = 60.0
 """How long anything is waited for: much longer than it takes, so that only a broken store gets there."""
 FAST = {"WIDGET_STORE_DISPATCH_INTERVAL": "0.01"}
