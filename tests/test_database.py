@@ -1,10 +1,13 @@
 """Where the data lives: the embedded PostgreSQL that comes and goes with its users, and servers that fail."""
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -159,6 +162,37 @@ def own_server(data_dir: Path) -> Iterator[OwnServer]:
     server.start()
     yield server
     server.crash()
+
+
+@pytest.mark.slow("starts a database")
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only root makes a system user")
+def test_a_start_as_root_waits_until_no_other_one_may_be_making_the_system_user(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users = tmp_path / "passwd"  # not the machine's own: others wait for that one
+    users.touch()
+    monkeypatch.setattr("widget_store.database._USERS_OF_THIS_MACHINE", users)
+    is_open, may_close = threading.Event(), threading.Event()
+
+    def start() -> None:
+        with open_database(Settings(data_dir=data_dir, database_url=None)):
+            is_open.set()
+            may_close.wait(PATIENCE_SECONDS)
+
+    with users.open() as held, ThreadPoolExecutor() as threads:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        started = threads.submit(start)
+        eventually(lambda: _waits_for_a_lock(users), "a start that waits")
+        assert not (data_dir / "postgres" / "PG_VERSION").exists()
+        fcntl.flock(held, fcntl.LOCK_UN)
+        assert is_open.wait(PATIENCE_SECONDS)
+        may_close.set()
+        started.result()
+
+
+def _waits_for_a_lock(file: Path) -> bool:
+    waiting = [line for line in Path("/proc/locks").read_text().splitlines() if "->" in line]
+    return any(line.split()[6].endswith(f":{file.stat().st_ino}") for line in waiting)
 
 
 @pytest.mark.slow("stops and starts a database under a store")

@@ -6,6 +6,7 @@ crash can neither stop the database nor leave it thinking that it is still in us
 """
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -30,6 +31,7 @@ EMBEDDED_DATABASE = "widget_store"
 _STARTED_WITHIN_SECONDS = 30
 _ANSWERS_WITHIN_SECONDS = 5
 _STOPPED_WITHIN_SECONDS = 5
+_USERS_OF_THIS_MACHINE = Path("/etc/passwd")
 
 _users_change = threading.RLock()
 _blocks: Counter[Path] = Counter()  # how many blocks of this process use the server in a data folder
@@ -208,7 +210,8 @@ def _start_server(folder: Path) -> Database:
     try:
         # In two calls: for a folder that this process has used before, the first one only hands out its old handle.
         with _uninterrupted():
-            server = pgserver.get_server(folder, cleanup_mode=None, start=False)
+            with _one_root_at_a_time():
+                server = pgserver.get_server(folder, cleanup_mode=None, start=False)
             server.start()
     except (OSError, RuntimeError, AssertionError, subprocess.SubprocessError) as failure:
         raise DatabaseUnavailable(
@@ -220,6 +223,23 @@ def _start_server(folder: Path) -> Database:
     _create_database(server_url)
     url = server_url.set(database=EMBEDDED_DATABASE).render_as_string(hide_password=False)
     return Database(url=url, system_url=url, name=f"embedded PostgreSQL in {folder}", server_folder=folder)
+
+
+@contextlib.contextmanager
+def _one_root_at_a_time() -> Iterator[None]:
+    """As root, pgserver makes a system user to run the server as: one process after the other.
+
+    Two `useradd` in the same instant both succeed, and the second gives the user another number than the first, whose
+    data folder then belongs to nobody.
+    """
+    if sys.platform == "win32" or os.geteuid() != 0:
+        yield
+        return
+    import fcntl
+
+    with _USERS_OF_THIS_MACHINE.open() as users:
+        fcntl.flock(users, fcntl.LOCK_EX)  # useradd itself takes a lock of another kind
+        yield
 
 
 @contextlib.contextmanager
