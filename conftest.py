@@ -1,4 +1,4 @@
-"""What holds for tests and notebooks alike; the fixtures of the tests are in tests/conftest.py."""
+"""In which order the tests run, and how many side by side; their fixtures are in tests/conftest.py."""
 
 import os
 from collections import Counter
@@ -8,26 +8,25 @@ import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
-EACH_ON_ITS_OWN = {"test_crash_points.py", "test_mutants.py"}
+EACH_ON_ITS_OWN = {"test_crash_points.py", "test_exercises.py", "test_mutants.py", "test_outputs.py"}
 """Files whose tests take so long that one process would still be at them when the others are done."""
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest first, and the cells of a notebook in their order, also where pytest-randomly shuffles the tests.
+    """Put the longest first, also where pytest-randomly shuffles the tests.
 
     With xdist, a file's tests stay in one process: begun last, a long one would leave the other cores idle.
     Left alone, xdist begins with the files of the most tests: `--no-loadscope-reorder` keeps this order.
     """
-    cells = [item for item in items if item.path.suffix == ".ipynb"]
     in_browser = [item for item in items if item.get_closest_marker("browser")]
-    tests = [item for item in items if item not in {*cells, *in_browser}]
+    tests = [item for item in items if not item.get_closest_marker("browser")]
     slow = Counter[Path]()
     for item in tests:
         for mark in item.iter_markers("slow"):
             slow[item.path] += mark.kwargs.get("weight", 1)
     tests.sort(key=lambda item: -slow[item.path])
-    items[:] = [*in_browser, *sorted(cells, key=lambda cell: (cell.path, cell.cell_num)), *tests]  # type: ignore[attr-defined]
+    items[:] = [*in_browser, *tests]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -46,7 +45,7 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling:
-    """A file's tests go to one process, as the cells of a notebook must; those of a few files, one by one."""
+    """A file's tests go to one process; those of a few files, one by one."""
     return _ByFile(config, log)
 
 

@@ -38,8 +38,8 @@ class Application:
 def load_application(file: Path | None) -> Application:
     """The application in a Python file, or the store's own for None.
 
-    The file defines `checkout_workflow(key)`. It may define a `router` (a `fastapi.APIRouter`) and `INVARIANTS`, a list
-    of functions.
+    The file defines `checkout_workflow(key)`, or a `router` (a `fastapi.APIRouter`) whose endpoints sell without one,
+    or both. It may define `INVARIANTS`, a list of functions.
 
     Raises:
         AppFileError: When the file can't be run, or what it defines can't be used.
@@ -47,8 +47,9 @@ def load_application(file: Path | None) -> Application:
     if file is None:
         return Application(workflows.checkout_workflow)
     module = _run(file)
-    checkout_workflow = getattr(module, "checkout_workflow", None)
     router = getattr(module, "router", None)
+    without_any = None if router is None else workflows.checkout_workflow  # a router may sell without a workflow
+    checkout_workflow = getattr(module, "checkout_workflow", without_any)
     invariants = tuple(getattr(module, "INVARIANTS", ()))
     if not callable(checkout_workflow):
         raise AppFileError(f"{file} defines no checkout_workflow(key). Define one, decorated with @DBOS.workflow().")

@@ -57,12 +57,7 @@ def serve(options: argparse.Namespace) -> None:
 
 def lab(options: argparse.Namespace) -> int:
     """JupyterLab on the first notebook. Its root is the checkout, so that links to the source work."""
-    checkout = _HERE.parent
-    if not (checkout / FIRST_NOTEBOOK).is_file():
-        raise LabUnavailable(
-            f"There is no {FIRST_NOTEBOOK} in {checkout}.\n"
-            "The notebooks are in the project's repository, not in the package: clone it, then `make lab`."
-        )
+    checkout = _notebooks().parent
     if find_spec("jupyterlab") is None:
         raise LabUnavailable(f"JupyterLab is not installed in {sys.prefix}.\nRun `make lab`: it installs it.")
     as_root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
@@ -75,6 +70,17 @@ def lab(options: argparse.Namespace) -> int:
         *as_root,
         *options.more,
     )
+
+
+def _notebooks() -> Path:
+    """The folder of the notebooks, in the checkout that this package is run from."""
+    checkout = _HERE.parent
+    if not (checkout / FIRST_NOTEBOOK).is_file():
+        raise LabUnavailable(
+            f"There is no {FIRST_NOTEBOOK} in {checkout}.\n"
+            "The notebooks are in the project's repository, not in the package: clone it, then `make lab`."
+        )
+    return checkout / FIRST_NOTEBOOK.parent
 
 
 def doctor(_options: argparse.Namespace) -> int:
@@ -92,6 +98,11 @@ def bench(options: argparse.Namespace) -> int:
 def crash_test(options: argparse.Namespace) -> int:
     """Every crash point of a checkout, in a process of its own."""
     return _run_python("-m", "widget_store.lab.crash_test", *options.more)
+
+
+def progress(_options: argparse.Namespace) -> int:
+    """The exercises of the course, and how far the learner has come."""
+    return _run_python("-m", "widget_store.lab.progress", str(_notebooks()))
 
 
 def reset(_options: argparse.Namespace) -> None:
@@ -180,6 +191,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--json", action="store_true", help="print JSON")
     command.set_defaults(run=bench)
+
+    command = commands.add_parser("progress", help="list the exercises of the course, and those you have solved")
+    command.set_defaults(run=progress)
 
     command = commands.add_parser("stop-database", help="stop the embedded PostgreSQL, if nothing uses it")
     command.set_defaults(run=stop_database)

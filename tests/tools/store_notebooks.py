@@ -1,24 +1,50 @@
-"""Execute notebooks and store their outputs: the reference that `make test` compares with.
+"""Execute notebooks and store their outputs. The one way to make them: `make notebooks`.
 
-Without arguments every notebook, in the order of their names. It is also the order a learner opens them in.
+A test compares each stored output with a fresh run, so they must come from the same machinery and never be edited.
 """
 
+import contextlib
+import os
+import shutil
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
-NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
-LEFT_ALONE = {".ipynb_checkpoints", "work"}
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+NAVIGATION = "navigation"
+"""The tag of a notebook's last cell, which is generated: its links to the next notebook and the one before."""
 
 
 def all_notebooks() -> list[Path]:
-    """Return every notebook of the kit, none of the learner's own."""
-    found = NOTEBOOKS.rglob("*.ipynb")
-    return sorted(path for path in found if LEFT_ALONE.isdisjoint(path.relative_to(NOTEBOOKS).parts))
+    """Return the lessons, in their order."""
+    return sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+
+
+@contextlib.contextmanager
+def copied_course() -> Iterator[Path]:
+    """Copy the notebooks and the solutions to where a learner has done nothing yet, and a database of its own runs."""
+    folder = Path(tempfile.mkdtemp(prefix="widget-store-course-")).resolve()
+    folder.chmod(0o755)  # as root, the embedded PostgreSQL runs as another user
+    try:
+        mine = shutil.ignore_patterns("*.py", "progress.json", ".ipynb_checkpoints")
+        shutil.copytree(NOTEBOOKS, folder / "notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints", "work"))
+        shutil.copytree(NOTEBOOKS / "work", folder / "notebooks" / "work", ignore=mine)
+        yield folder / "notebooks"
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def environment_of(course: Path, database_url: str | None = None) -> dict[str, str]:
+    """Return the environment in which a copied course has a database of its own."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("WIDGET_STORE_")}
+    kept["WIDGET_STORE_DATA_DIR"] = str(course.parent / "data")
+    return kept if database_url is None else kept | {"WIDGET_STORE_DATABASE_URL": database_url}
 
 
 def normalise(notebook: nbformat.NotebookNode) -> None:
@@ -28,6 +54,47 @@ def normalise(notebook: nbformat.NotebookNode) -> None:
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
+
+
+def navigation(path: Path, lessons: list[Path]) -> str:
+    """Return the text of a notebook's last cell."""
+    place = [lesson.name for lesson in lessons].index(path.name)
+    links = []
+    if place > 0:
+        links.append(f"← [{_title(lessons[place - 1])}]({lessons[place - 1].name})")
+    if place + 1 < len(lessons):
+        links.append(f"[{_title(lessons[place + 1])}]({lessons[place + 1].name}) →")
+    return " &nbsp; | &nbsp; ".join(links)
+
+
+def _title(path: Path) -> str:
+    first = nbformat.read(path, as_version=4).cells[0]
+    return f"{path.name[:2]} {first.source.splitlines()[0].removeprefix('# ').partition(':')[0]}"
+
+
+def put_navigation(notebook: nbformat.NotebookNode, text: str) -> None:
+    """Make the links a notebook's last cell."""
+    if not (notebook.cells and NAVIGATION in notebook.cells[-1].metadata.get("tags", [])):
+        cell = nbformat.v4.new_markdown_cell(metadata={"tags": [NAVIGATION]})
+        cell.id = NAVIGATION
+        notebook.cells.append(cell)
+    notebook.cells[-1].source = text
+
+
+def execute(notebook: nbformat.NotebookNode, course: Path, database_url: str | None = None) -> None:
+    """Run a notebook's cells in a copied course; raise `CellExecutionError` where one fails."""
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    client = NotebookClient(
+        notebook,
+        kernel_name=KERNEL["name"],
+        resources={"metadata": {"path": str(course)}},
+        coalesce_streams=True,
+        record_timing=False,
+        store_widget_state=False,
+    )
+    client.execute(env=environment_of(course, database_url))
 
 
 def failed_cell(notebook: nbformat.NotebookNode) -> int:
@@ -40,21 +107,12 @@ def failed_cell(notebook: nbformat.NotebookNode) -> int:
 
 
 def store(path: Path) -> None:
-    """Execute a notebook from its own folder, and write it back when every cell has run."""
+    """Execute a notebook, and write it back when every cell has run."""
     notebook = nbformat.read(path, as_version=4)
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-    client = NotebookClient(
-        notebook,
-        kernel_name=KERNEL["name"],
-        resources={"metadata": {"path": str(path.parent)}},
-        coalesce_streams=True,
-        record_timing=False,
-        store_widget_state=False,
-    )
+    put_navigation(notebook, navigation(path, all_notebooks()))
     try:
-        client.execute()
+        with copied_course() as course:
+            execute(notebook, course)
     except CellExecutionError as error:
         sys.exit(f"{path.name}, cell {failed_cell(notebook)}:\n{error}")
     normalise(notebook)

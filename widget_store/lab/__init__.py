@@ -8,19 +8,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from widget_store.lab.checks import check
     from widget_store.lab.crash_panel import CrashMap, try_every_crash_point
     from widget_store.lab.crash_test import Plan
+    from widget_store.lab.experiment import Crash, crash_at
     from widget_store.lab.panels import Lab
     from widget_store.lab.store import Store, StoreRefused
 
-__all__ = ["CrashMap", "Lab", "Plan", "Store", "StoreRefused", "try_every_crash_point"]
+__all__ = ["Crash", "CrashMap", "Lab", "Plan", "Store", "StoreRefused", "check", "crash_at", "try_every_crash_point"]
 
 _HOMES = {
+    "Crash": "experiment",
     "CrashMap": "crash_panel",
     "Lab": "panels",
     "Plan": "crash_test",
     "Store": "store",
     "StoreRefused": "store",
+    "check": "checks",
+    "crash_at": "experiment",
     "try_every_crash_point": "crash_panel",
 }
 

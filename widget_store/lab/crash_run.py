@@ -8,7 +8,7 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from multiprocessing.connection import Connection
@@ -34,6 +34,14 @@ _DEATHS_OF_ITS_OWN = 5
 _LAUNCHED_WITHIN_SECONDS = 60.0
 DISPATCH_INTERVAL = 0.001
 """Seconds a dispatch step takes: as short as DBOS still makes a checkpoint for."""
+
+
+Look = Callable[[Database], None]
+"""Looks at a database while no process of the store is there."""
+
+
+def _look_away(_database: Database) -> None:
+    """Look at nothing."""
 
 
 class Verdict(StrEnum):
@@ -148,15 +156,27 @@ def authors_violations(
         answer.close()
 
 
-def run(bench: Bench, scenario: Scenario, points: tuple[str, ...] = ()) -> Result:
+def run(
+    bench: Bench,
+    scenario: Scenario,
+    points: tuple[str, ...] = (),
+    look: Look = _look_away,
+) -> Result:
     """Play a scenario, with a kill at each of the crash points: the first in the first process, and so on.
+
+    Args:
+        bench: Where processes and databases come from.
+        scenario: What the customers do.
+        points: Where to kill.
+        look: Called whenever a process has died, before the next one is started; and in the end.
 
     Raises:
         AppFileError: When the application can't be started at all.
     """
     started = time.monotonic()
-    with bench.databases.copy() as database, contextlib.closing(_Run(bench, scenario, points, database)) as this:
+    with bench.databases.copy() as database, contextlib.closing(_Run(bench, scenario, points, database, look)) as this:
         verdict, violations = this.play()
+        look(database)
         seconds = time.monotonic() - started
         return Result(scenario.name, points, verdict, violations, this.reached, seconds, this.lives)
 
@@ -176,13 +196,16 @@ class _CanNotStart(Exception):
 class _Run:
     """A store on one database, its deaths, and its customers: the `Customer` of the scenarios."""
 
-    def __init__(self, bench: Bench, scenario: Scenario, points: tuple[str, ...], database: Database) -> None:
+    def __init__(
+        self, bench: Bench, scenario: Scenario, points: tuple[str, ...], database: Database, look: Look
+    ) -> None:
         self._bench = bench
         self._scenario = scenario
         self._points = points
         self._database = database
         self._deadline = time.monotonic() + bench.time_limit
         self._store = _Store(bench, scenario, database, points, self._deadline)
+        self._store.look = look
         self._look = contextlib.ExitStack()
         # Not to be verified, because it is plain HTTP: reading the certificates would take as long as a purchase.
         self._http = self._look.enter_context(httpx.Client(trust_env=False, verify=False))  # noqa: S501
@@ -290,6 +313,7 @@ class _Store:
         self, bench: Bench, scenario: Scenario, database: Database, points: tuple[str, ...], deadline: float
     ) -> None:
         self._bench = bench
+        self.look: Look = _look_away
         self._settings = Settings.model_construct(
             payment_timeout=scenario.payment_timeout, dispatch_interval=DISPATCH_INTERVAL
         )
@@ -406,6 +430,7 @@ class _Store:
         else:
             self.deaths_of_its_own += 1
         self._let_go()
+        self.look(self._database)
         if self.deaths_of_its_own >= _DEATHS_OF_ITS_OWN:
             raise _CanNotStart(self.said or f"the process died by itself {_DEATHS_OF_ITS_OWN} times")
 

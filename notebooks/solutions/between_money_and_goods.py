@@ -1,0 +1,1 @@
+answer = "*/*.recv/checkpoint/after"

@@ -1,0 +1,1 @@
+answer = {"DISPATCHED": ..., "CANCELLED": ..., "on the shelf": ...}

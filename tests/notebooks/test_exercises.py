@@ -1,0 +1,97 @@
+"""Each exercise proves itself: untouched is not attempted, its solution passes, and plausible mistakes are named."""
+
+import contextlib
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import ROOT
+from widget_store.database import Database
+from widget_store.lab.checks import Exercise, all_exercises
+from widget_store.lab.progress import Outcome, Progress
+
+WRONG_ANSWERS = ROOT / "tests" / "wrong_answers"
+EXERCISES = all_exercises()
+each_exercise = pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)
+SAYS = "# says: "
+
+
+@pytest.fixture(autouse=True)
+def _as_in_a_notebook(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, new_database: Callable[[str], Database]
+) -> Iterator[None]:
+    """The learner's folder is empty, and the judges' stores use the tests' database server."""
+    (tmp_path / "work").mkdir()
+    shutil.copytree(ROOT / "notebooks" / "solutions", tmp_path / "solutions")
+    monkeypatch.setenv("WIDGET_STORE_DATABASE_URL", new_database("postgresql").url)
+    with contextlib.chdir(tmp_path):
+        yield
+
+
+def outcome_of(exercise: Exercise, attempt: str) -> tuple[Outcome, str]:
+    if exercise.takes_file:
+        exercise.file.write_text(attempt)
+        return exercise.outcome()
+    cell: dict[str, object] = {}
+    exec(attempt, cell)  # noqa: S102 - a cell of a notebook
+    return exercise.outcome(cell["answer"])
+
+
+@each_exercise
+def test_untouched_it_is_not_attempted(exercise: Exercise) -> None:
+    assert outcome_of(exercise, exercise.start_file.read_text())[0] == Outcome.NOT_ATTEMPTED
+    assert outcome_of(exercise, f"# a comment\n{exercise.start_file.read_text()}")[0] == Outcome.NOT_ATTEMPTED
+
+
+@pytest.mark.slow("runs, kills and judges a learner's file", weight=2)
+@each_exercise
+def test_the_solution_passes(exercise: Exercise) -> None:
+    outcome, words = outcome_of(exercise, exercise.solution_file.read_text())
+    assert outcome == Outcome.SOLVED, words
+    assert words
+
+
+@pytest.mark.slow("runs, kills and judges a learner's file", weight=2)
+@pytest.mark.parametrize(
+    ("exercise", "mistake"),
+    [
+        pytest.param(exercise, mistake, id=f"{exercise.name}-{mistake.stem}")
+        for exercise in EXERCISES
+        for mistake in sorted((WRONG_ANSWERS / exercise.name).glob("*.py"))
+    ],
+)
+def test_a_plausible_mistake_fails_and_is_named(exercise: Exercise, mistake: Path) -> None:
+    attempt = mistake.read_text()
+    first_line = attempt.splitlines()[0]
+    assert first_line.startswith(SAYS)
+    outcome, words = outcome_of(exercise, attempt)
+    assert outcome == Outcome.WRONG, words
+    assert first_line.removeprefix(SAYS) in words
+    assert len(words.splitlines()) <= 3, "said in a line or two"
+
+
+@each_exercise
+def test_it_has_a_hint_and_two_wrong_answers(exercise: Exercise) -> None:
+    assert exercise.clue
+    assert exercise.asks
+    assert len(list((WRONG_ANSWERS / exercise.name).glob("*.py"))) >= 2
+
+
+def test_no_wrong_answer_belongs_to_nothing() -> None:
+    assert {folder.name for folder in WRONG_ANSWERS.iterdir()} == {exercise.name for exercise in EXERCISES}
+
+
+def test_progress_is_kept_and_what_is_solved_stays_solved(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    Progress(folder).note("a", Outcome.NOT_ATTEMPTED)
+    assert not folder.exists()
+    Progress(folder).note("a", Outcome.WRONG)
+    assert Progress(folder).of("a") == Outcome.WRONG
+    Progress(folder).note("a", Outcome.SOLVED)
+    Progress(folder).note("a", Outcome.WRONG)
+    assert Progress(folder).of("a") == Outcome.SOLVED
+    assert Progress(folder).of("b") == Outcome.NOT_ATTEMPTED
+    (folder / "progress.json").write_text("not JSON")
+    assert Progress(folder).of("a") == Outcome.NOT_ATTEMPTED

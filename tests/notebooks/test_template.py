@@ -1,0 +1,114 @@
+"""Every notebook is made after one template, and its exercises after another."""
+
+import itertools
+import re
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+from tests.tools.store_notebooks import NAVIGATION, NOTEBOOKS, all_notebooks, navigation
+from widget_store.lab.checks import all_exercises
+
+LESSONS = all_notebooks()
+UNSTEADY = "nbval-ignore-output"
+
+each_lesson = pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
+
+
+def cells(lesson: Path, kind: str | None = None) -> list[Any]:
+    return [cell for cell in nbformat.read(lesson, as_version=4).cells if kind in {None, cell.cell_type}]
+
+
+def headings(lesson: Path) -> list[str]:
+    text = "\n".join(re.sub(r"```.*?```", "", cell.source, flags=re.DOTALL) for cell in cells(lesson, "markdown"))
+    return re.findall(r"^#+ .*$", text, re.MULTILINE)
+
+
+@each_lesson
+def test_it_begins_with_what_a_learner_wants_to_know(lesson: Path) -> None:
+    opening = cells(lesson)[0]
+    assert opening.cell_type == "markdown"
+    assert re.match(r"# \S", opening.source)
+    assert re.search(r"^\*\*You will be able to\*\*\n(- .+\n)+", opening.source, re.MULTILINE)
+    minutes = re.search(r"\*\*Time:\*\* (\d+) minutes", opening.source)
+    assert minutes
+    assert 15 <= int(minutes[1]) <= 30
+    assert "**You need:**" in opening.source
+
+
+@each_lesson
+def test_it_has_a_picture_that_github_shows_and_a_screen_reader_reads(lesson: Path) -> None:
+    pictures = re.findall(r"!\[([^\]]*)\]\((images/[\w.-]+)\)", cells(lesson)[0].source)
+    assert len(pictures) == 1
+    for words, file in pictures:
+        assert len(words) > 40, "the words say what the picture says"
+        assert (NOTEBOOKS / file).is_file()
+
+
+@each_lesson
+def test_it_ends_with_a_recap_and_links(lesson: Path) -> None:
+    recap, links = cells(lesson)[-2:]
+    assert recap.source.startswith("## Recap\n")
+    assert links.metadata.tags == [NAVIGATION]
+    assert links.source == navigation(lesson, LESSONS), "make notebooks writes them"
+
+
+@each_lesson
+def test_its_headings_are_in_order(lesson: Path) -> None:
+    levels = [len(heading.partition(" ")[0]) for heading in headings(lesson)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(next_one <= level + 1 for level, next_one in itertools.pairwise(levels))
+
+
+@each_lesson
+def test_every_link_leads_somewhere(lesson: Path) -> None:
+    text = "\n".join(cell.source for cell in cells(lesson, "markdown"))
+    targets = [target for target in re.findall(r"\]\(([^)#\s]+)\)", text) if "://" not in target]
+    assert [target for target in targets if not (lesson.parent / target).exists()] == []
+
+
+@each_lesson
+def test_it_is_stored_executed_and_nothing_went_wrong(lesson: Path) -> None:
+    code = cells(lesson, "code")
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    outputs = [output for cell in code for output in cell.outputs]
+    assert not [output for output in outputs if output.output_type == "error" or output.get("name") == "stderr"]
+    assert "widgets" not in nbformat.read(lesson, as_version=4).metadata
+
+
+@each_lesson
+def test_it_has_at_least_two_exercises_each_with_its_check_right_below(lesson: Path) -> None:
+    code = cells(lesson, "code")
+    asked = [exercise for exercise in all_exercises() if exercise.notebook == lesson.name[:2]]
+    assert len(asked) >= 2
+    places = {cell.metadata["exercise"]: place for place, cell in enumerate(code) if "exercise" in cell.metadata}
+    assert set(places) == {exercise.name for exercise in asked}
+    for exercise in asked:
+        cell, below = code[places[exercise.name]], code[places[exercise.name] + 1]
+        start = exercise.start_file.name
+        begins = (NOTEBOOKS / "solutions" / "start" / start).read_text().strip()
+        writes = f"%%writefile {exercise.file.as_posix()}\n" if exercise.takes_file else ""
+        assert cell.source == writes + begins, f"it begins as solutions/start/{start}"
+        assert below.source.startswith(f"check.{exercise.name}({'' if exercise.takes_file else 'answer'})")
+
+
+def test_there_are_at_least_24_exercises_and_each_belongs_to_a_notebook() -> None:
+    exercises = all_exercises()
+    assert len(exercises) >= 24
+    assert {exercise.notebook for exercise in exercises} == {lesson.name[:2] for lesson in LESSONS}
+
+
+def test_outputs_that_are_not_compared_are_few_and_have_a_reason() -> None:
+    code = [cell for lesson in LESSONS for cell in cells(lesson, "code")]
+    unsteady = [cell for cell in code if UNSTEADY in cell.metadata.get("tags", [])]
+    assert len(unsteady) <= 0.05 * len(code)
+    assert all(cell.metadata.get("reason") for cell in unsteady)
+
+
+def test_every_solution_and_start_belongs_to_an_exercise() -> None:
+    names = {exercise.name for exercise in all_exercises()}
+    for folder in (NOTEBOOKS / "solutions", NOTEBOOKS / "solutions" / "start"):
+        assert {file.stem for file in folder.glob("*.py")} == names

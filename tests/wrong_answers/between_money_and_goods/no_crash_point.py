@@ -1,0 +1,2 @@
+# says: does not come by
+answer = "mark_order_paid"

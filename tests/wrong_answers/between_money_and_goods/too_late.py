@@ -1,0 +1,2 @@
+# says: the order is PAID already
+answer = "*/*.mark_order_paid/effect/after"

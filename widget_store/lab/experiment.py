@@ -1,0 +1,125 @@
+"""One crash, looked at closely: what it left in the database, and what recovery made of it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import pandas as pd
+
+from widget_store.database import Database
+from widget_store.errors import WidgetStoreError
+from widget_store.lab.crash_map import timeline, what_is_wrong
+from widget_store.lab.crash_run import Bench, Result, Verdict, run
+from widget_store.lab.databases import open_databases
+from widget_store.lab.scenarios import SCENARIOS, Scenario
+from widget_store.lab.state import State
+from widget_store.processes import warm_processes
+from widget_store.settings import read_settings
+
+_CUSTOMER = "anna"  # in every scenario she is the first to buy
+
+
+class PointNotMet(WidgetStoreError):
+    """The story does not come by the crash point that was asked for."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a database holds while no process of the store is there.
+
+    Attributes:
+        orders: Every order, newest first: order, status, steps to go.
+        workflows: Every workflow: its id, its function, its status.
+        checkpoints: The steps of the first customer's checkout that have a checkpoint: step, what, result.
+        books: Widgets ever on the shelf, on the shelf, held by orders, and missing.
+    """
+
+    orders: pd.DataFrame
+    workflows: pd.DataFrame
+    checkpoints: pd.DataFrame
+    books: pd.Series
+
+
+@dataclass(frozen=True)
+class Crash:
+    """A story in which the store was killed, or killed twice.
+
+    Attributes:
+        points: The crash points at which it was killed, in order.
+        left: What the database held right after each death, before anything was recovered.
+        recovered: What it held in the end.
+        violations: The broken invariants in the end, a sentence each; none when all is well.
+        story: What each process went through, as text.
+    """
+
+    points: tuple[str, ...]
+    left: list[Look]
+    recovered: Look
+    violations: list[str]
+    story: str
+
+    def __repr__(self) -> str:
+        return f"Crash at {' then '.join(self.points)}: {'; '.join(self.violations) or 'every invariant holds'}"
+
+
+def crash_at(*points: str, story: str | Scenario = "paid", app: str | Path | None = None) -> Crash:
+    """Play a story on a database of its own, kill the store at a crash point, look, and let it recover.
+
+    Args:
+        points: A crash point, or a pattern such as `*/*.mark_order_paid/effect/after`: the first that fits. A second
+            one kills the process that recovers, and so on.
+        story: What the customers do: a scenario, or the name of one in `SCENARIOS`.
+        app: A file with a checkout of one's own; the store's own checkout by default.
+
+    Raises:
+        PointNotMet: When the story does not come by such a point; the message has those by which it comes.
+        AppFileError: When the file can't be used.
+    """
+    scenario = SCENARIOS[story] if isinstance(story, str) else story
+    with _bench(None if app is None else Path(app)) as bench:
+        looks: list[Look] = []
+        exact: tuple[str, ...] = ()
+        result = run(bench, scenario)
+        for pattern in points:
+            exact = (*exact, _first_like(pattern, result))
+            looks.clear()
+            result = run(bench, scenario, exact, lambda database: looks.append(_look(database)))
+        if result.verdict == Verdict.NOT_REACHED:
+            raise PointNotMet(f"No process came by {' then '.join(exact)} this time. Try once more.")
+        *left, recovered = looks or [_play_and_look(bench, scenario)]
+        return Crash(exact, left, recovered, what_is_wrong(result), timeline(result))
+
+
+@contextmanager
+def _bench(app: Path | None) -> Iterator[Bench]:
+    with open_databases(read_settings()) as databases:
+        bench = Bench(warm_processes("widget_store.lab.crash_run"), databases, app)
+        bench.prepare()
+        yield bench
+
+
+def _play_and_look(bench: Bench, scenario: Scenario) -> Look:
+    """The end of a story in which nothing is killed."""
+    looks: list[Look] = []
+    run(bench, scenario, (), lambda database: looks.append(_look(database)))
+    return looks[-1]
+
+
+def _first_like(pattern: str, result: Result) -> str:
+    for point in result.reached:
+        if fnmatchcase(point, pattern):
+            return point
+    if not result.reached:
+        raise PointNotMet(f"The story broke off before any crash point: {'; '.join(result.violations)}")
+    by_which = "\n  ".join(dict.fromkeys(result.reached))
+    raise PointNotMet(f"The story does not come by {pattern}. It comes by:\n  {by_which}")
+
+
+def _look(database: Database) -> Look:
+    state = State(database)
+    try:
+        return Look(state.orders(), state.workflows(), state.steps(_CUSTOMER), state.books())
+    finally:
+        state.close()

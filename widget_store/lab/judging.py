@@ -1,0 +1,63 @@
+"""What judges need: run a learner's file, kill it, and say in a line or two what came of it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from widget_store.lab.checks import Wrong
+from widget_store.lab.crash_map import describe, what_is_wrong
+from widget_store.lab.crash_run import Result, Verdict
+from widget_store.lab.crash_test import Plan, Report, crash_test
+from widget_store.lab.scenarios import SCENARIOS, Scenario
+
+_TIME_LIMIT_SECONDS = 20.0
+
+
+def try_points(file: Path, *stories: str | Scenario, points: tuple[str, ...] = ()) -> Report:
+    """Play stories with a learner's checkout: undisturbed, and once for each crash point that fits a pattern.
+
+    Args:
+        file: The learner's file.
+        stories: Scenarios, or their names in `SCENARIOS`.
+        points: Patterns of the crash points to try; none by default.
+    """
+    scenarios = tuple(SCENARIOS[story] if isinstance(story, str) else story for story in stories)
+    return crash_test(Plan(file, scenarios, points, time_limit=_TIME_LIMIT_SECONDS))
+
+
+def must_be_safe(report: Report) -> int:
+    """The number of crash points that were survived.
+
+    Raises:
+        Wrong: With the first run that was not safe: where it was killed, and what was wrong then.
+    """
+    for failure in report.failures:
+        raise Wrong(in_a_line(failure))
+    if report.never_met:
+        raise Wrong(f"Your checkout never comes by a step like {report.never_met[0].split('/')[1]}.")
+    return len(report.results)
+
+
+def in_a_line(run: Result) -> str:
+    """What went wrong in a run."""
+    where = f", killed {describe(run.points[-1])}" if run.points else ", with nothing killed"
+    if run.verdict == Verdict.HUNG:
+        where += ", came to no end"
+    return f"In the story “{run.scenario}”{where}: {'; '.join(what_is_wrong(run))}."
+
+
+def must_be_equal(answer: object, truth: Mapping[str, Any]) -> None:
+    """Compare a learner's answer, a dictionary, with what a run has left.
+
+    Raises:
+        Wrong: With each entry that differs.
+    """
+    if not isinstance(answer, dict) or set(answer) != set(truth):
+        raise Wrong(f"The answer is a dictionary with {', '.join(map(repr, truth))}.")
+    differences = [
+        f"{name}: you said {answer[name]!r}, and the database has {seen!r}"
+        for name, seen in truth.items()
+        if answer[name] != seen
+    ]
+    if differences:
+        raise Wrong("; ".join(differences) + ".")
