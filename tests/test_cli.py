@@ -1,5 +1,6 @@
 """The command line: a mistake is answered in words and with an exit status, never with a traceback."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -99,3 +100,13 @@ def test_a_host_that_is_not_this_machine_is_told(tmp_path: Path) -> None:
     assert (ended.returncode, ended.stdout) == (1, "")
     assert "192.0.2.1" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.slow("imports all exercises")
+def test_progress_lists_every_notebook_and_how_many_exercises_are_solved() -> None:
+    told = command("progress")
+    assert told.returncode == 0, told.stderr
+    lessons = sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"))
+    assert [line for line in told.stdout.splitlines() if line in lessons] == lessons
+    assert "two_customers: predict" in told.stdout
+    assert re.search(r"^\d+ of \d+ solved", told.stdout, re.MULTILINE)

@@ -1,5 +1,6 @@
 """The set-up: one source of versions, locks that obey it, and a Makefile that says what it does."""
 
+import json
 import re
 import subprocess
 import tomllib
@@ -14,6 +15,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
+
+from widget_store.cli import FIRST_NOTEBOOK
 
 ROOT = Path(__file__).parents[1]
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -138,3 +141,12 @@ def test_the_readme_names_every_direct_dependency() -> None:
         pytest.skip("no README.md yet")
     text = readme.read_text().lower()
     assert [name for name in by_name(LOCKS["lab"] + LOCKS["embedded"]) if name not in text] == []
+
+
+def test_codespaces_opens_the_first_notebook_and_installs_as_everybody_does() -> None:
+    container = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text())
+    (opened,) = container["customizations"]["codespaces"]["openFiles"]
+    assert opened == FIRST_NOTEBOOK.as_posix()
+    assert (ROOT / opened).is_file()
+    assert container["postCreateCommand"] == "make setup"
+    assert (ROOT / ".devcontainer" / container["build"]["dockerfile"]).is_file()

@@ -1,4 +1,4 @@
-"""Notebook 00 in a real JupyterLab: its cells are run, its buttons are clicked."""
+"""The notebooks in a real JupyterLab: their cells are run, their buttons are clicked."""
 
 import json
 import os
@@ -12,9 +12,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
+import nbformat
 import psutil
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
+
+from tests.tools.store_notebooks import all_notebooks
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 SETTINGS = {
@@ -79,15 +82,66 @@ def wait_until(is_so: Callable[[], bool], what: str, log: Path) -> None:
         time.sleep(0.1)
 
 
-def test_a_learner_buys_crashes_and_pays_with_the_buttons_and_then_runs_the_rest(
-    lab_url: str, page: Page, screenshots: Path, barriers: Callable[[Page, str], str]
-) -> None:
-    page.goto(f"{lab_url}/tree/00_start_here.ipynb")
-    run = page.locator(".jp-Notebook")
+@pytest.fixture(autouse=True)
+def _kernels_end_with_their_test(lab_url: str) -> Iterator[None]:
+    """A kernel that a failed test leaves would keep its store, and the next lesson could not reset the shelf."""
+    yield
+    api = f"{lab_url.removesuffix('/lab')}/api/sessions"
+    for session in httpx.get(api).json():
+        httpx.delete(f"{api}/{session['id']}")
+
+
+def open_lesson(page: Page, lab_url: str, lesson: str) -> Locator:
+    """A notebook whose kernel is ready, with its first cell chosen."""
+    page.goto(f"{lab_url}/tree/{lesson}.ipynb")
     expect(page.locator(".jp-CodeCell")).not_to_have_count(0)
     page.locator(".jp-Notebook .jp-Cell").first.click()
     expect(page.get_by_text(re.compile(r"Python 3.*\| *Idle")).first).to_be_visible()
-    _run_cells(page, 7)
+    return page.locator(".jp-Notebook")
+
+
+def run_to(page: Page, lesson: str, code: str) -> None:
+    """Run the cells from the top to the first one with this code, and wait for that one."""
+    sources = [cell.source for cell in nbformat.read(NOTEBOOKS / f"{lesson}.ipynb", as_version=4).cells]
+    place = sources.index(code)
+    for _ in range(place + 1):
+        page.keyboard.press("Shift+Enter")
+    prompt = page.locator(".jp-Notebook .jp-Cell").nth(place).locator(".jp-InputPrompt")
+    expect(prompt).to_have_text(re.compile(r"\[\d+\]:"))
+
+
+def run_all(page: Page) -> None:
+    """Run all cells; none of them may end with an error, or with words on stderr."""
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_text("Run All Cells", exact=True).click()
+    last = page.locator(".jp-CodeCell").last.locator(".jp-InputPrompt")
+    expect(last).to_have_text(re.compile(r"\[(\*|\d+)\]:"))
+    failed = page.locator(
+        ", ".join(f'[data-mime-type="application/vnd.jupyter.{kind}"]' for kind in ("error", "stderr"))
+    )
+    expect(last.filter(has_text=re.compile(r"\[\d+\]:")).or_(failed).first).to_be_visible(timeout=120_000)
+    assert failed.all_inner_texts() == []
+
+
+def take_pictures(page: Page, folder: Path, name: str) -> None:
+    """The whole notebook for a person to look at: wide and narrow, light and dark."""
+    for width in (1400, 800):
+        page.set_viewport_size({"width": width, "height": 1000})
+        height = page.locator(".jp-WindowedPanel-outer").first.evaluate("panel => panel.scrollHeight")
+        page.set_viewport_size({"width": width, "height": min(16_000, height + 200)})
+        page.locator(".jp-Notebook .jp-Cell").first.scroll_into_view_if_needed()
+        for scheme in ("dark", "light"):  # each is a change, which JupyterLab is told of
+            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            expect(page.locator("body")).to_have_attribute("data-jp-theme-light", str(scheme == "light").lower())
+            page.screenshot(path=folder / f"{name}-{width}-{scheme}.png")
+    page.set_viewport_size({"width": 1400, "height": 1000})
+
+
+def test_a_learner_buys_crashes_and_pays_with_the_buttons_and_then_runs_the_rest(
+    lab_url: str, page: Page, screenshots: Path, barriers: Callable[[Page, str], str]
+) -> None:
+    run = open_lesson(page, lab_url, "00_start_here")
+    run_to(page, "00_start_here", "lab")
 
     page.get_by_role("button", name="Buy a widget").click()
     expect(run.get_by_text("Now pay, or decline.")).to_be_visible()
@@ -109,16 +163,14 @@ def test_a_learner_buys_crashes_and_pays_with_the_buttons_and_then_runs_the_rest
 
     assert barriers(page, OURS) == ""
 
-    page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.get_by_text("Run All Cells", exact=True).click()
-    executed = page.locator(".jp-CodeCell").last.locator(".jp-InputPrompt").filter(has_text=re.compile(r"\[\d+\]:"))
-    failed = page.locator(
-        ", ".join(f'[data-mime-type="application/vnd.jupyter.{kind}"]' for kind in ("error", "stderr"))
-    )
-    expect(executed.or_(failed).first).to_be_visible(timeout=120_000)
-    assert failed.all_inner_texts() == []
+    run_all(page)
 
 
-def _run_cells(page: Page, count: int) -> None:
-    for _ in range(count):
-        page.keyboard.press("Shift+Enter")
+@pytest.mark.parametrize("lesson", [path.stem for path in all_notebooks()])
+def test_a_lesson_runs_from_top_to_bottom_and_keeps_nobody_out(
+    lab_url: str, page: Page, screenshots: Path, barriers: Callable[[Page, str], str], lesson: str
+) -> None:
+    open_lesson(page, lab_url, lesson)
+    run_all(page)
+    assert barriers(page, OURS) == ""
+    take_pictures(page, screenshots, lesson)

@@ -1,6 +1,6 @@
 """One crash, looked at closely: what it left in the database, and what recovery made of it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -34,12 +34,14 @@ class Look:
         workflows: Every workflow: its id, its function, its status.
         checkpoints: The steps of the first customer's checkout that have a checkpoint: step, what, result.
         books: Widgets ever on the shelf, on the shelf, held by orders, and missing.
+        own_tables: The tables that a learner's file has put beside the store's, by their names.
     """
 
     orders: pd.DataFrame
     workflows: pd.DataFrame
     checkpoints: pd.DataFrame
     books: pd.Series
+    own_tables: Mapping[str, pd.DataFrame]
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class Crash:
         recovered: What it held in the end.
         violations: The broken invariants in the end, a sentence each; none when all is well.
         story: What each process went through, as text.
+        lives: The crash points by which each process came, in order.
     """
 
     points: tuple[str, ...]
@@ -59,6 +62,7 @@ class Crash:
     recovered: Look
     violations: list[str]
     story: str
+    lives: tuple[tuple[str, ...], ...] = ()
 
     def __repr__(self) -> str:
         return f"Crash at {' then '.join(self.points)}: {'; '.join(self.violations) or 'every invariant holds'}"
@@ -78,18 +82,22 @@ def crash_at(*points: str, story: str | Scenario = "paid", app: str | Path | Non
         AppFileError: When the file can't be used.
     """
     scenario = SCENARIOS[story] if isinstance(story, str) else story
+    looks: list[Look] = []
+
+    def look(database: Database) -> None:
+        looks.append(_look(database))
+
     with _bench(None if app is None else Path(app)) as bench:
-        looks: list[Look] = []
         exact: tuple[str, ...] = ()
-        result = run(bench, scenario)
+        result = run(bench, scenario, exact, look)
         for pattern in points:
             exact = (*exact, _first_like(pattern, result))
             looks.clear()
-            result = run(bench, scenario, exact, lambda database: looks.append(_look(database)))
-        if result.verdict == Verdict.NOT_REACHED:
-            raise PointNotMet(f"No process came by {' then '.join(exact)} this time. Try once more.")
-        *left, recovered = looks or [_play_and_look(bench, scenario)]
-        return Crash(exact, left, recovered, what_is_wrong(result), timeline(result))
+            result = run(bench, scenario, exact, look)
+    if result.verdict == Verdict.NOT_REACHED:
+        raise PointNotMet(f"No process came by {' then '.join(exact)} this time. Try once more.")
+    *left, recovered = looks
+    return Crash(exact, left, recovered, what_is_wrong(result), timeline(result), tuple(map(tuple, result.lives)))
 
 
 @contextmanager
@@ -98,13 +106,6 @@ def _bench(app: Path | None) -> Iterator[Bench]:
         bench = Bench(warm_processes("widget_store.lab.crash_run"), databases, app)
         bench.prepare()
         yield bench
-
-
-def _play_and_look(bench: Bench, scenario: Scenario) -> Look:
-    """The end of a story in which nothing is killed."""
-    looks: list[Look] = []
-    run(bench, scenario, (), lambda database: looks.append(_look(database)))
-    return looks[-1]
 
 
 def _first_like(pattern: str, result: Result) -> str:
@@ -120,6 +121,6 @@ def _first_like(pattern: str, result: Result) -> str:
 def _look(database: Database) -> Look:
     state = State(database)
     try:
-        return Look(state.orders(), state.workflows(), state.steps(_CUSTOMER), state.books())
+        return Look(state.orders(), state.workflows(), state.steps(_CUSTOMER), state.books(), state.own_tables())
     finally:
         state.close()
