@@ -23,6 +23,10 @@ from widget_store.crashes import CrashPoints, _writes
         ("WITH old AS (SELECT 1) DELETE FROM dbos.streams", ("DELETE", "streams")),
         ("UPDATE products SET inventory = 1", ("UPDATE", "products")),
         ("update products as p set inventory = 1", ("UPDATE", "products")),
+        ("REPLACE INTO payments VALUES (1)", ("REPLACE", "payments")),
+        ("MERGE INTO payments USING reports ON true WHEN MATCHED THEN DO NOTHING", ("MERGE", "payments")),
+        ("TRUNCATE TABLE payments", ("TRUNCATE", "payments")),
+        ("SELECT replace(name, 'a', 'b') FROM payments", None),
         ("SELECT 1 FROM queue FOR UPDATE SKIP LOCKED", None),
         ("SELECT last_update FROM orders", None),
     ],
@@ -41,3 +45,19 @@ def test_a_step_that_is_awaited_stays_one_that_is_awaited() -> None:
 
     assert inspect.iscoroutinefunction(look_up)
     assert asyncio.run(look_up()) == 7
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["checkout_workflow/1.create_order/effect/before#2", "a/3.set_event x/y/checkpoint/after", "*/*.recv/checkpoint/*"],
+)
+def test_every_name_that_a_crash_point_can_have_can_be_armed(name: str) -> None:
+    points = CrashPoints()
+    points.arm(name)
+    assert points.armed == name
+
+
+@pytest.mark.parametrize("name", ["create_order", "a/b/after", "checkout_workflow/1.create_order/effect/beside"])
+def test_what_is_no_name_of_a_crash_point_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="is no crash point"):
+        CrashPoints().arm(name)

@@ -112,6 +112,26 @@ def test_a_server_that_does_not_answer_is_named_without_its_password() -> None:
     assert "correct-horse" not in str(unavailable.value)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://anna:correct-horse@127.0.0.1:1/nowhere",
+        "postgresql://anna@127.0.0.1:1/nowhere?password=correct-horse",
+        "postgresql://anna@127.0.0.1:1/nowhere?sslpassword=correct-horse&application_name=shop",
+    ],
+)
+def test_a_password_is_never_shown_wherever_it_stands_in_the_url(url: str) -> None:
+    assert "correct-horse" in at_url(url).url
+    assert "correct-horse" not in at_url(url).name
+    assert "127.0.0.1:1/nowhere" in at_url(url).name
+
+
+def test_a_file_that_is_none_of_sqlite_s_is_told(tmp_path: Path) -> None:
+    (tmp_path / "store.sqlite").write_text("a shopping list, and a long one\n" * 100)
+    with pytest.raises(DatabaseUnavailable, match="file is not a database"):
+        at_url(f"sqlite:///{tmp_path / 'store.sqlite'}").check()
+
+
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
 def test_sqlite_in_memory_is_refused(url: str) -> None:
     with pytest.raises(DatabaseUnavailable, match="would not survive a crash"):

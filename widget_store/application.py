@@ -5,6 +5,7 @@ import importlib.util
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,6 +21,10 @@ Invariant = Callable[[sa.Connection], Iterable[str]]
 """An author's own rule for the crash test: it looks at the database, and returns a sentence for each violation."""
 
 
+def _nothing() -> None:
+    """Do nothing."""
+
+
 @dataclass(frozen=True)
 class Application:
     """A checkout, and what may come with it.
@@ -28,18 +33,20 @@ class Application:
         checkout_workflow: Called with the customer's key.
         router: Endpoints that take the place of the store's own.
         invariants: The author's rules for the crash test, beside those of every store.
+        on_launch: Called in each worker once DBOS is launched: the place to register queues.
     """
 
     checkout_workflow: Callable[[str], Any]
     router: APIRouter | None = None
     invariants: tuple[Invariant, ...] = ()
+    on_launch: Callable[[], object] = _nothing
 
 
 def load_application(file: Path | None) -> Application:
     """The application in a Python file, or the store's own for None.
 
     The file defines `checkout_workflow(key)`, or a `router` (a `fastapi.APIRouter`) whose endpoints sell without one,
-    or both. It may define `INVARIANTS`, a list of functions.
+    or both. It may define `INVARIANTS`, a list of functions, and `on_launch()`.
 
     Raises:
         AppFileError: When the file can't be run, or what it defines can't be used.
@@ -57,10 +64,13 @@ def load_application(file: Path | None) -> Application:
         raise AppFileError(f"{file} defines a router that is none: make it one with fastapi.APIRouter().")
     if not all(callable(invariant) for invariant in invariants):
         raise AppFileError(f"{file}: INVARIANTS is not a list of functions that take a database connection.")
-    return Application(checkout_workflow, router, invariants)
+    return Application(checkout_workflow, router, invariants, getattr(module, "on_launch", _nothing))
 
 
 def _run(file: Path) -> ModuleType:
+    other = PathFinder.find_spec(file.stem)
+    if file.stem in sys.stdlib_module_names or (other is not None and other.origin != str(file.resolve())):
+        raise AppFileError(f"{file} has the name of another Python module, and would take its place: rename it.")
     spec = importlib.util.spec_from_file_location(file.stem, file)
     if spec is None or spec.loader is None or not file.is_file():
         raise AppFileError(f"There is no Python file {file}.")

@@ -51,6 +51,7 @@ def serve(options: argparse.Namespace) -> None:
         crash_endpoint=options.crash_endpoint,
         any_host=options.any_host,
         stop_with_stdin=options.stop_with_stdin,
+        application_version=options.application_version,
     )
     supervisor.run(plan, announce=lambda url: print(f"ready {url}", flush=True))
 
@@ -162,6 +163,12 @@ def _parser() -> argparse.ArgumentParser:
         "--any-host",
         action="store_true",
         help="answer under any host name: only behind a proxy that signs users in",
+    )
+    command.add_argument(
+        "--application-version",
+        metavar="TEXT",
+        help="the version of the workflows' code (1): orders that another one began wait for that one; "
+        "auto takes a hash of the source",
     )
     command.add_argument("--stop-with-stdin", action="store_true", help="end when standard input is closed")
     command.set_defaults(run=serve)

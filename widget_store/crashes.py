@@ -43,7 +43,8 @@ from widget_store.exactly_once import TRANSACTION
 
 _TABLE = r"(?:\"?\w+\"?\.)?\"?(\w+)\"?"
 _WRITE = re.compile(
-    rf"\b(?:(INSERT)(?:\s+OR\s+\w+)?\s+INTO\s+{_TABLE}"
+    rf"\b(?:(INSERT|REPLACE|MERGE)(?:\s+OR\s+\w+)?\s+INTO\s+{_TABLE}"
+    rf"|(TRUNCATE)(?:\s+TABLE)?\s+{_TABLE}"
     rf"|(DELETE)\s+FROM\s+{_TABLE}"
     rf"|(UPDATE)\s+{_TABLE}(?:\s+(?:AS\s+)?\w+)?\s+SET\b)",
     re.IGNORECASE,
@@ -204,7 +205,7 @@ class CrashPoints:
         Raises:
             ValueError: When no crash point can have such a name.
         """
-        if len(pattern.split("/")) != 4 or not pattern.endswith(("/before", "/after", "*")):
+        if pattern.count("/") < 3 or not pattern.partition("#")[0].endswith(("/before", "/after", "*")):
             raise ValueError(
                 f"{pattern!r} is no crash point. They are named WORKFLOW/STEP/PHASE/SIDE, "
                 f"as in {next(iter(checkout_points()))}"

@@ -66,7 +66,7 @@ class Database:
         return sa.create_engine(self.url, **options)
 
     def check(self) -> None:
-        """Make sure that the database answers, and can be written to.
+        """Make sure that the database answers; that a PostgreSQL can be written to, and a file is one of SQLite's.
 
         Raises:
             DatabaseUnavailable: When it doesn't; the message names the URL without its password.
@@ -74,12 +74,14 @@ class Database:
         engine = self.engine(poolclass=sa.NullPool)
         try:
             with engine.connect() as connection:
-                if not self.is_sqlite and connection.execute(sa.text("SHOW transaction_read_only")).scalar() == "on":
+                if self.is_sqlite:
+                    connection.execute(sa.text("PRAGMA schema_version"))  # connecting alone reads nothing
+                elif connection.execute(sa.text("SHOW transaction_read_only")).scalar() == "on":
                     raise DatabaseUnavailable(
                         f"The database {self.name} may only be read: it is a standby, or it was set so.\n"
                         f"Let it be written to, or name another in {PREFIX}DATABASE_URL."
                     )
-        except sa.exc.OperationalError as failure:
+        except sa.exc.DatabaseError as failure:
             reason = str(failure.orig).strip().splitlines()[0]
             raise DatabaseUnavailable(
                 f"The database {self.name} does not answer: {reason}\n"
@@ -120,12 +122,18 @@ def open_database(settings: Settings) -> Iterator[Database]:
 def at_url(url: str) -> Database:
     """The database at a URL, as `WIDGET_STORE_DATABASE_URL` gives it."""
     parsed = make_url(url)
-    name = parsed.render_as_string(hide_password=True)
+    name = without_password(parsed)
     if parsed.get_backend_name() == "sqlite":
         return _at_sqlite_file(parsed, name)
     parsed = parsed.set(drivername="postgresql+psycopg")
     full_url = parsed.render_as_string(hide_password=False)
     return Database(url=full_url, system_url=full_url, name=name)
+
+
+def without_password(url: URL) -> str:
+    """A database's URL as it may be shown: a password is hidden wherever libpq lets it stand."""
+    hidden = {name: "***" for name in ("password", "sslpassword") if name in url.query}
+    return url.update_query_dict(hidden).render_as_string(hide_password=True)
 
 
 def _at_sqlite_file(url: URL, name: str) -> Database:

@@ -27,6 +27,7 @@ STOREFRONT = FilePath(__file__).parent / "storefront"
 ANSWER_WITHIN_SECONDS = 60.0
 """How long a checkout or a payment waits for its workflow before it answers 504."""
 _LOOK_AGAIN_SECONDS = 1.0
+_PAUSE_SECONDS = 0.01
 _GIVE_UP_AFTER_SECONDS = 2.0
 """How much longer a request may take that waits for something else: for a database that does not answer."""
 _DATABASE_IS_AWAY = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.InternalError, sa.exc.TimeoutError)
@@ -122,7 +123,7 @@ def create_app(  # noqa: C901, PLR0913, PLR0915 - one small function for each ro
     @app.post(
         "/payment_webhook/{payment_id}/{status}",
         response_class=PlainTextResponse,
-        dependencies=[Depends(_signed_with(webhook_secret))],
+        dependencies=[Depends(signed_with(webhook_secret))],
     )
     async def payment_webhook(
         payment_id: Key, status: Annotated[str, Path(pattern="^(paid|failed)$", description="paid or failed")]
@@ -205,6 +206,8 @@ class _Answers:
                 return await DBOS.get_event_async(workflow_id, name, timeout_seconds=0)
             if workflow is None or workflow.status == "SUCCESS":
                 return None
+            if left > look_for:
+                await asyncio.sleep(_PAUSE_SECONDS)  # an event that is None is there at once, each time it is asked for
 
 
 class NeverSilent:
@@ -303,14 +306,18 @@ def _start(checkout_workflow: CheckoutWorkflow, key: str) -> None:
         DBOS.start_workflow(checkout_workflow, key)
 
 
-def _signed_with(secret: str | None) -> Callable[..., None]:
+def signature_of(secret: str, payment_id: str, status: str) -> str:
+    """The signature of a payment's report, made with the secret that the payment provider and the store share."""
+    return hmac.new(secret.encode(), f"{payment_id}/{status}".encode(), hashlib.sha256).hexdigest()
+
+
+def signed_with(secret: str | None) -> Callable[..., None]:
     """The check of a webhook's signature; without a secret, everything passes."""
 
     def check(payment_id: str, status: str, x_widget_signature: Annotated[str, Header()] = "") -> None:
         if secret is None:
             return
-        message = f"{payment_id}/{status}".encode()
-        expected = hmac.new(secret.encode(), message, hashlib.sha256).hexdigest()
+        expected = signature_of(secret, payment_id, status)
         if not hmac.compare_digest(expected.encode(), x_widget_signature.encode()):
             raise HTTPException(401, "The payment is not signed, or not with this store's secret.")
 

@@ -26,9 +26,11 @@ from widget_store.application import Application, load_application
 from widget_store.crashes import CrashPoints
 from widget_store.database import Database
 from widget_store.endpoints import LOOPBACK, create_app
+from widget_store.errors import AppFileError
 from widget_store.recovery import (
     APP_NAME,
     APPLICATION_VERSION,
+    UNPINNED,
     requeue_own_workflows,
     slow_down_recovery_queue,
     take_over_from_dead_workers,
@@ -49,6 +51,8 @@ class Worker:
         app_file: A learner's file that defines `checkout_workflow`; None for the store's own.
         any_host: Answer under any host name: a proxy with a sign-in of its own stands in front.
         shares_port: Other workers listen on the same port.
+        application_version: The version of the workflows' code: it goes on only with what it began under the same one.
+            "auto" is DBOS's own, a hash of their source.
     """
 
     executor_id: str
@@ -59,6 +63,7 @@ class Worker:
     app_file: Path | None = None
     any_host: bool = False
     shares_port: bool = False
+    application_version: str = APPLICATION_VERSION
 
 
 def serve(worker: Worker, on_ready: Callable[[int], None], crash_points: CrashPoints | None = None) -> None:
@@ -81,7 +86,9 @@ def serve(worker: Worker, on_ready: Callable[[int], None], crash_points: CrashPo
 
     learners = _launch(worker, system, transactions, crash_points)
     threading.Thread(
-        target=take_over_from_dead_workers, args=(worker.database, system, worker.executor_id), daemon=True
+        target=take_over_from_dead_workers,
+        args=(worker.database, system, worker.executor_id, DBOS.application_version),
+        daemon=True,
     ).start()
     app = create_app(
         learners.checkout_workflow,
@@ -203,12 +210,13 @@ def _launch(
     """Launch DBOS with everything registered, and return what is to be served."""
     workflows.pace.payment_timeout = worker.settings.payment_timeout
     workflows.pace.dispatch_interval = worker.settings.dispatch_interval
+    version = worker.application_version
     config: DBOSConfig = {
         "name": APP_NAME,
         "system_database_url": worker.database.system_url,
         "system_database_engine": system,
         "executor_id": worker.executor_id,
-        "application_version": APPLICATION_VERSION,
+        "application_version": None if version == UNPINNED else version,
         "log_level": "ERROR",
         "notification_coalesce_sec": 0.004,  # how long an event may wait to be told of; each look for one costs CPU
         "notification_listener_polling_interval_sec": 0.01,  # SQLite can't notify: DBOS looks this often
@@ -219,8 +227,14 @@ def _launch(
     exactly_once.bind(SQLAlchemyDatasource.create(worker.database.url, engine=transactions))
     with transactions.begin() as connection:
         create_tables(connection)
-    requeue_own_workflows(system, worker.executor_id)
+    if version != UNPINNED:  # DBOS makes its own at launch only, and then recovers without us, a little later
+        requeue_own_workflows(system, worker.executor_id, version)
     DBOS.launch()
+    try:
+        application.on_launch()
+    except Exception as failure:
+        words = f"{worker.app_file}: on_launch() failed: {type(failure).__name__}: {failure}"
+        raise AppFileError(words) from failure
     threading.Thread(target=slow_down_recovery_queue, args=(system,), daemon=True).start()
     return application
 

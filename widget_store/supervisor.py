@@ -42,6 +42,7 @@ class Plan:
     crash_endpoint: bool = False
     any_host: bool = False
     stop_with_stdin: bool = False
+    application_version: str | None = None  # the store's own
 
 
 def run(plan: Plan, announce: Callable[[str], None]) -> None:
@@ -120,6 +121,9 @@ class Supervisor:
         while not self._stop.poll():
             try:
                 self._database = self._database.revived()
+                # Other stores of this database have lost their ids, too, and notice it at their next look. Until then
+                # their workers live: nobody may be given their ids.
+                wait([self._stop], 2 * _LOOK_EVERY_SECONDS)
                 ids = executors.claim(self._database, self._plan.workers)
             except (DatabaseUnavailable, psycopg.Error):
                 wait([self._stop], _LOOK_EVERY_SECONDS)
@@ -265,6 +269,7 @@ def _serve_in_this_process(executor_id: str, plan: Plan, database: Database, to_
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
     from widget_store.crashes import CrashPoints
+    from widget_store.recovery import APPLICATION_VERSION
     from widget_store.server import Worker, serve
 
     worker = Worker(
@@ -276,6 +281,7 @@ def _serve_in_this_process(executor_id: str, plan: Plan, database: Database, to_
         app_file=plan.app_file,
         any_host=plan.any_host,
         shares_port=plan.workers > 1,
+        application_version=plan.application_version or APPLICATION_VERSION,
     )
     try:
         crash_points = CrashPoints() if plan.crash_endpoint else None

@@ -6,14 +6,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
 from tests.support import INTERRUPTED, ROOT, command, environment, eventually
-from widget_store.database import Database
+from widget_store.database import Database, server_pid
 from widget_store.errors import AppFileError
 from widget_store.lab.crash_run import Bench, Result, Verdict, run
 from widget_store.lab.crash_test import Report
@@ -175,6 +175,33 @@ def test_a_point_that_nobody_came_by_is_told_beside_those_that_are_safe(crash: C
 @pytest.mark.slow("starts stores, and ends them")
 def test_ctrl_c_leaves_no_process_and_no_folder_behind(data_dir: Path, tmp_path: Path) -> None:
     """Also while a store is asked for something that takes longer than anybody waits."""
+    with a_test_that_goes_on(data_dir, tmp_path) as (process, family):
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
+        _, said = process.communicate(timeout=60)
+        assert process.returncode in INTERRUPTED, said
+        assert said.splitlines()[-1] == "widget-store crash-test: stopped."
+        eventually(lambda: not any(each.is_running() for each in family), "the end of all its processes")
+        assert list(data_dir.glob("crash-test-*")) == []
+
+
+@pytest.mark.slow("starts stores, and ends them")
+def test_a_crash_test_that_is_killed_leaves_no_process_no_database_and_no_folder_behind(
+    data_dir: Path, tmp_path: Path
+) -> None:
+    with a_test_that_goes_on(data_dir, tmp_path) as (process, family):
+        (folder,) = data_dir.glob("crash-test-*")
+        server = psutil.Process(server_pid(folder / "postgres"))
+        process.kill()
+        process.communicate(timeout=60)
+        eventually(lambda: not any(each.is_running() for each in [*family, server]), "the end of all its processes")
+        eventually(lambda: not folder.exists(), "the end of its folder")
+
+
+@contextlib.contextmanager
+def a_test_that_goes_on(
+    data_dir: Path, tmp_path: Path
+) -> "Iterator[tuple[subprocess.Popen[str], list[psutil.Process]]]":
+    """A crash test whose store waits for ever, and all its processes."""
     data_dir.mkdir()
     hangs = an_app(tmp_path, "DBOS.recv('never', timeout_seconds=600)")
     process = subprocess.Popen(
@@ -199,13 +226,11 @@ def test_ctrl_c_leaves_no_process_and_no_folder_behind(data_dir: Path, tmp_path:
     )
     itself = psutil.Process(process.pid)
     eventually(lambda: len(_forked_by_its_fork_server(itself)) > 0, "a store under test")
-    family = itself.children(recursive=True)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
-    _, said = process.communicate(timeout=60)
-    assert process.returncode in INTERRUPTED, said
-    assert said.splitlines()[-1] == "widget-store crash-test: stopped."
-    eventually(lambda: not any(each.is_running() for each in family), "the end of all its processes")
-    assert list(data_dir.glob("crash-test-*")) == []
+    try:
+        yield process, itself.children(recursive=True)
+    finally:
+        process.kill()
+        process.wait()
 
 
 def _forked_by_its_fork_server(process: psutil.Process) -> list[psutil.Process]:
@@ -216,3 +241,17 @@ def _forked_by_its_fork_server(process: psutil.Process) -> list[psutil.Process]:
             if "forkserver" in " ".join(each.cmdline()):
                 forked += each.children()
     return forked
+
+
+@pytest.mark.slow("starts a store")
+def test_a_point_that_is_not_what_the_scenario_is_about_was_not_tried(crash: Callable[..., Report]) -> None:
+    report = crash("crash during dispatch", points=("checkout_workflow/*",))
+    assert report.results == []
+    assert report.never_met == ["checkout_workflow/*"]
+
+
+@pytest.mark.slow("kills stores at each point of a recovery")
+def test_pairs_begin_with_whatever_point_was_asked_for(crash: Callable[..., Report]) -> None:
+    report = crash("sold out", points=(f"{CREATE}/effect/after",), pairs=True)
+    assert {len(result.points) for result in report.results} == {1, 2}
+    assert report.failures == []

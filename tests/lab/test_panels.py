@@ -70,6 +70,18 @@ def test_a_refusal_is_shown_where_the_learner_looks(lab: Lab) -> None:
     assert lab.customer.payment_id is None, "a payment that was refused does not block the next purchase"
 
 
+def test_a_purchase_that_could_not_be_settled_yet_waits_for_its_payment(lab: Lab) -> None:
+    lab.buy.click()
+    payment_id = lab.customer.payment_id
+    lab.store.stop()
+    lab.pay.click()
+    assert 'role="alert"' in lab.message.value
+    assert lab.customer.payment_id == payment_id
+    lab.store.start()
+    lab.pay.click()
+    assert "Paid: order" in lab.message.value
+
+
 def test_an_error_in_a_handler_is_shown_too(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> None:
         raise ZeroDivisionError("a fault of ours")

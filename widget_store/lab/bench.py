@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy.engine import URL, make_url
 
-from widget_store.database import has_embedded_postgres, open_database
+from widget_store.database import has_embedded_postgres, open_database, without_password
 from widget_store.errors import DatabaseUnavailable, StoreDidNotStart, WidgetStoreError
 from widget_store.reset import reset_store
 from widget_store.schema import PRODUCT_ID, OrderStatus, orders, products
@@ -203,7 +203,7 @@ def _scratch_database(url: URL) -> Iterator[str]:
         except sa.exc.DBAPIError as failure:
             raise DatabaseUnavailable(
                 f"The benchmarks make a database of their own, and may not: {str(failure.orig).strip()}\n"
-                f"Give the user of {url.render_as_string()} the right to, or unset {PREFIX}DATABASE_URL."
+                f"Give the user of {without_password(url)} the right to, or unset {PREFIX}DATABASE_URL."
             ) from None
         try:
             yield url.set(database=name).render_as_string(hide_password=False)

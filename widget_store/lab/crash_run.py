@@ -30,11 +30,9 @@ from widget_store.settings import Settings
 
 _LOOK_AGAIN_SECONDS = 0.01
 _LAST_POINT_WITHIN_SECONDS = 2.0
+_QUIET_SECONDS = 0.05
 _DEATHS_OF_ITS_OWN = 5
 _LAUNCHED_WITHIN_SECONDS = 60.0
-DISPATCH_INTERVAL = 0.001
-"""Seconds a dispatch step takes: as short as DBOS still makes a checkpoint for."""
-
 
 Look = Callable[[Database], None]
 """Looks at a database while no process of the store is there."""
@@ -253,6 +251,7 @@ class _Run:
             *self._surprises,
             *invariants.violations(self._connection),
             *self._broken_promises(),
+            *(violation for rule in self._scenario.rules for violation in rule(self._connection)),
             *authors_violations(bench.processes, bench.app_file, self._database, bench.time_limit),
         ]
 
@@ -286,6 +285,9 @@ class _Run:
     def restock(self) -> Answer:
         return self._ask("/restock")
 
+    def post(self, path: str) -> Answer:
+        return self._ask(path)
+
     def expect(self, answer: Answer, status: int, what: str) -> None:
         if answer.status != status:
             self._surprises.append(f"answers: {what} was answered with {answer.status}, {answer.text!r}")
@@ -315,10 +317,11 @@ class _Store:
         self._bench = bench
         self.look: Look = _look_away
         self._settings = Settings.model_construct(
-            payment_timeout=scenario.payment_timeout, dispatch_interval=DISPATCH_INTERVAL
+            payment_timeout=scenario.payment_timeout, dispatch_interval=scenario.dispatch_interval
         )
         self._database = database
         self._to_come = list(points)
+        self._is_recording = not points
         self._deadline = deadline
         self._one_at_a_time = threading.RLock()  # two customers may notice a death at once
         self._process: BaseProcess | None = None
@@ -362,7 +365,7 @@ class _Store:
             if self._process is None:
                 return False
             deadline = time.monotonic() + _LAST_POINT_WITHIN_SECONDS
-            while (self._to_come or self._is_in_a_commit()) and time.monotonic() < deadline:
+            while (self._to_come or self._is_in_a_commit() or self._is_still_told()) and time.monotonic() < deadline:
                 self._process.join(_LOOK_AGAIN_SECONDS)
                 if not self._process.is_alive():
                     break
@@ -378,6 +381,13 @@ class _Store:
         self._read_messages()
         sides = Counter(point.partition("#")[0].rpartition("/")[2] for point in self.reached)
         return sides["before"] > sides["after"]
+
+    def _is_still_told(self) -> bool:
+        """Whether a recording has more to come: a point that it lacks would never be tried."""
+        known = len(self.reached)
+        if self._is_recording:
+            self._read_messages(wait_for_seconds=_QUIET_SECONDS)
+        return len(self.reached) > known
 
     def kill(self) -> None:
         """End the process, whoever waits for its answer: nothing more will be asked of it."""

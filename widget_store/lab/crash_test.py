@@ -37,6 +37,9 @@ _TRIES = 8
 """A second crash may come to nothing, when recovery happens to go another way: it is tried again before it is told."""
 
 
+_ALL = ("*",)
+
+
 @dataclass(frozen=True)
 class Report:
     """The results of a crash test, in the order of the scenarios and their points.
@@ -89,14 +92,14 @@ class Plan:
         app_file: A learner's file; None for the store's own checkout.
         scenarios: Which stories; all of them by default.
         points: Patterns of crash points; a point that matches one of them is tried.
-        pairs: Also kill the recovery from each crash, at each of its own crash points.
+        pairs: Also kill the recovery from each crash, right before each of its own commits.
         jobs: How many runs go on at a time.
         time_limit: Seconds after which a run is given up as hung.
     """
 
     app_file: Path | None = None
     scenarios: tuple[Scenario, ...] = tuple(SCENARIOS.values())
-    points: tuple[str, ...] = ("*",)
+    points: tuple[str, ...] = _ALL
     pairs: bool = False
     jobs: int = os.cpu_count() or 1
     time_limit: float = 30.0
@@ -142,8 +145,9 @@ def crash_test(
                     runs.add(scenario, points)
     order = _order(plan, recorded)
     seconds = time.monotonic() - started
-    met = [point for each in recorded for point in each.reached]
-    never_met = [pattern for pattern in plan.points if not any(fnmatchcase(point, pattern) for point in met)]
+    reached = {each.scenario: each.reached for each in recorded}
+    tried = [point for each in plan.scenarios for point in plan.wanted(each, reached[each.name])]
+    never_met = [pattern for pattern in plan.points if not any(fnmatchcase(point, pattern) for point in tried)]
     return Report(sorted(recorded, key=order), sorted(results, key=order), seconds, plan.app_file, never_met)
 
 
@@ -153,7 +157,7 @@ def _follow_ups(plan: Plan, scenario: Scenario, result: Result) -> list[tuple[st
         return []
     if not result.points:
         return [(point,) for point in plan.wanted(scenario, result.reached)]
-    if plan.pairs and len(result.points) == 1 and _begins_a_state(result.points[0]):
+    if plan.pairs and len(result.points) == 1 and (_begins_a_state(result.points[0]) or plan.points != _ALL):
         return [(*result.points, point) for point in result.reached if _begins_a_state(point)]
     return []
 
@@ -222,7 +226,7 @@ def main(arguments: list[str] | None = None) -> int:
     plan = Plan(
         app_file=options.app,
         scenarios=tuple(SCENARIOS[name] for name in options.scenario or SCENARIOS),
-        points=tuple(options.point or ["*"]),
+        points=tuple(options.point or _ALL),
         pairs=options.pairs,
         jobs=options.jobs,
         time_limit=options.time_limit,
@@ -284,7 +288,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--point", action="append", metavar="NAME", help="only these crash points; * stands for anything"
     )
-    parser.add_argument("--pairs", action="store_true", help="also kill each recovery, at each of its crash points")
+    parser.add_argument("--pairs", action="store_true", help="also kill each recovery, before each of its commits")
     parser.add_argument(
         "--jobs", type=_positive, default=os.cpu_count() or 1, metavar="N", help="runs at a time (%(default)s)"
     )

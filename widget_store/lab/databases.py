@@ -9,6 +9,8 @@ import contextlib
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -20,7 +22,7 @@ import psycopg
 from psycopg import sql
 from sqlalchemy.engine import make_url
 
-from widget_store.database import Database, at_url, has_embedded_postgres, open_database
+from widget_store.database import Database, at_url, has_embedded_postgres, open_database, without_password
 from widget_store.errors import DatabaseUnavailable
 from widget_store.settings import PREFIX, Settings
 
@@ -50,6 +52,7 @@ def open_databases(settings: Settings) -> Iterator[Databases]:
     with contextlib.ExitStack() as stack:
         scratch = tempfile.TemporaryDirectory(prefix="crash-test-", dir=_roomy_memory(), ignore_cleanup_errors=True)
         folder = Path(stack.enter_context(scratch))
+        stack.enter_context(_cleared_away_in_any_case(folder))
         url = settings.database_url
         if (url is not None and make_url(url).get_backend_name() == "sqlite") or (
             url is None and not has_embedded_postgres()
@@ -60,6 +63,14 @@ def open_databases(settings: Settings) -> Iterator[Databases]:
             databases = _OnServer(server, hurried=url is None)
             stack.callback(databases.drop_all)
             yield databases
+
+
+@contextlib.contextmanager
+def _cleared_away_in_any_case(folder: Path) -> Iterator[None]:
+    """Have a process wait for the end of this one: should it be killed, its server and its files do not stay."""
+    command = [sys.executable, "-I", "-S", str(Path(__file__).with_name("clear_away.py")), str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True):  # leaving it ends its input
+        yield
 
 
 class _SQLiteFiles:
@@ -134,7 +145,7 @@ class _OnServer:
             except psycopg.errors.InsufficientPrivilege as refusal:
                 raise DatabaseUnavailable(
                     f"A crash test makes a database for each run, and may not: {str(refusal).strip()}\n"
-                    f"Give the user of {self._url.render_as_string()} the right to, or unset {PREFIX}DATABASE_URL."
+                    f"Give the user of {without_password(self._url)} the right to, or unset {PREFIX}DATABASE_URL."
                 ) from None
 
     def _drop(self, name: str) -> None:

@@ -1,7 +1,7 @@
 """What a learner clicks. A model holds what has happened; the view, which alone knows widgets, shows it."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from html import escape
 
@@ -9,7 +9,7 @@ import ipywidgets as widgets
 
 from widget_store.crashes import checkout_points
 from widget_store.errors import WidgetStoreError
-from widget_store.lab.store import Store, behind_hub
+from widget_store.lab.store import Store, StoreRefused, behind_hub
 from widget_store.lab.timeline import draw, stories
 
 _REFRESH_SECONDS = 0.5
@@ -25,7 +25,7 @@ class Customer:
         order_id: The order they paid for last, or None.
         says: What happened last.
         purchases: How many purchases they have begun.
-        payments: How many of them they have paid for.
+        payments: How many of them they have paid for, whether or not the store accepted it.
     """
 
     store: Store
@@ -44,10 +44,11 @@ class Customer:
 
     def pay(self) -> None:
         """Pay for the purchase."""
+        if self.payment_id is not None:
+            self.payments += 1
         order_id = self._settle(self.store.pay)
         if order_id is not None:
             self.order_id = order_id
-            self.payments += 1
             self.says = f"Paid: order {order_id} is being dispatched."
 
     def decline(self) -> None:
@@ -64,8 +65,14 @@ class Customer:
         if self.payment_id is None:
             self.says = "There is nothing to pay: buy a widget first."
             return None
-        payment_id, self.payment_id = self.payment_id, None  # settled or refused: it never blocks the next purchase
-        return report(payment_id)
+        try:
+            order_id = report(self.payment_id)
+        except StoreRefused as refusal:
+            if refusal.status < 500:
+                self.payment_id = None  # refused for good: it never blocks the next purchase
+            raise
+        self.payment_id = None
+        return order_id
 
 
 class Lab(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
@@ -73,10 +80,12 @@ class Lab(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     Args:
         store: A started store.
+        points: The crash points to choose from, each with its words; those of the store's own checkout by default.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, points: Mapping[str, str] | None = None) -> None:
         self.store = store
+        self.points = checkout_points() if points is None else points
         self.customer = Customer(store)
         self.buy = _button("Buy a widget", "shopping-cart", "primary", "Start a checkout")
         self.pay = _button("Pay", "check", "success", "Report the payment as paid")
@@ -84,7 +93,7 @@ class Lab(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self.restock = _button("Restock", "refresh", "", "Fill the shelf")
         self.crash = _button("Crash", "bolt", "danger", "Kill the serving process with SIGKILL")
         self.when = widgets.Dropdown(
-            options=[(_NOW, _NOW), *((words, point) for point, words in checkout_points().items())],
+            options=[(_NOW, _NOW), *((words, point) for point, words in self.points.items())],
             description="Die",
             layout=widgets.Layout(width="460px", max_width="100%"),
         )
@@ -142,7 +151,8 @@ class Lab(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             f"<b>{shelf['on the shelf']}</b> widgets on the shelf, <b>{shelf['held by orders']}</b> held by orders. "
             f"Process: {process}."
         )
-        self.timeline.value = "".join(draw(story, self.store.deaths) for story in stories(self.store.state))
+        pictures = [draw(story, self.store.deaths) for story in stories(self.store.state)]
+        self.timeline.value = "".join(pictures) or "<p>No workflow yet: there is no timeline to draw.</p>"
 
     def _made(self) -> dict[str, int]:
         return {"buy": self.customer.purchases, "pay": self.customer.payments, "crash": len(self.store.deaths)}
@@ -153,7 +163,7 @@ class Lab(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self.customer.says = (
             "The serving process was killed. Its supervisor starts it again."
             if point == _NOW
-            else f"The process will die {checkout_points()[point]}, when a checkout gets there. Buy or pay now."
+            else f"The process will die {self.points[point]}, when a checkout gets there. Buy or pay now."
         )
 
     def _do(self, action: Callable[[], None]) -> None:

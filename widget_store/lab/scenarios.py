@@ -3,10 +3,12 @@
 A customer is careful: when nobody answers, they ask again with the same key. And what they are told must be true.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
+
+import sqlalchemy as sa
 
 from widget_store.schema import FULL_SHELF, OrderStatus
 
@@ -33,6 +35,9 @@ class Customer(Protocol):
     def restock(self) -> Answer:
         """Fill the shelf."""
 
+    def post(self, path: str) -> Answer:
+        """Call any other endpoint, one of a learner's own for example. No promise is drawn from its answer."""
+
     def wait_for_end(self) -> None:
         """Wait until no workflow is running."""
 
@@ -51,6 +56,8 @@ class Scenario:
         stock: Widgets on the shelf in the beginning.
         payment_timeout: Seconds a checkout waits for its payment.
         only: A pattern of the crash points that this scenario is about; all of them by default.
+        dispatch_interval: Seconds a dispatch step takes: by default as short as DBOS still makes a checkpoint for.
+        rules: What else must be true in the end. Each looks at the database, and returns a sentence a violation.
     """
 
     name: str
@@ -59,6 +66,8 @@ class Scenario:
     stock: int = FULL_SHELF
     payment_timeout: float = 60.0
     only: str = "*"
+    dispatch_interval: float = 0.001
+    rules: tuple[Callable[[sa.Connection], Iterable[str]], ...] = ()
 
 
 def _paid(customer: Customer) -> None:

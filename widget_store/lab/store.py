@@ -32,7 +32,7 @@ _STOP_WITHIN_SECONDS = 6.0
 _TRY_AGAIN_SECONDS = 0.02
 _LINES_KEPT = 100
 _LOST = (httpx.TransportError,)
-_ASK_AGAIN = 503  # the store lives, and its database does not answer
+_ASK_AGAIN = {503, 504}  # the store lives, and its database does not answer, or its workflow is slow
 
 
 class StoreRefused(WidgetStoreError):
@@ -61,6 +61,9 @@ class Store:
         app: A Python file with a `checkout_workflow` to serve instead of the store's own.
         payment_timeout: Seconds a checkout waits for its payment.
         dispatch_interval: Seconds each of the ten dispatch steps takes.
+        webhook_secret: When given, the store believes only payments that are signed with it; `pay` signs none.
+        application_version: The version of the workflows' code. A text pins it; "auto" is DBOS's own, a hash of their
+            source; the store's own is pinned.
     """
 
     _of_this_kernel: ClassVar["Store | None"] = None
@@ -71,15 +74,20 @@ class Store:
         *,
         payment_timeout: float | None = None,
         dispatch_interval: float | None = None,
+        webhook_secret: str | None = None,
+        application_version: str | None = None,
     ) -> None:
         self.deaths: list[Death] = []
         self.url = ""
         self._app = app
-        # Without the secret of a real payment provider: in a lesson, the learner reports the payments.
+        self._application_version = application_version
+        # Without the secret of a real payment provider: in a lesson, the learner reports the payments, and in the one
+        # about signatures chooses the secret.
         self._environment = {
             **{name: value for name, value in os.environ.items() if name != f"{PREFIX}WEBHOOK_SECRET"},
             **_setting("PAYMENT_TIMEOUT", payment_timeout),
             **_setting("DISPATCH_INTERVAL", dispatch_interval),
+            **_setting("WEBHOOK_SECRET", webhook_secret),
         }
         self._resources = contextlib.ExitStack()
         self._database: Database | None = None
@@ -90,8 +98,13 @@ class Store:
         self._watched_pid: int | None = None
 
     @classmethod
-    def fresh(cls, app: str | Path | None = None, **settings: float) -> "Store":
-        """A started store with a full shelf, no orders and no workflows: the first order will be number 1."""
+    def fresh(cls, app: str | Path | None = None, **settings: Any) -> "Store":
+        """A started store with a full shelf, no orders and no workflows: the first order will be number 1.
+
+        Args:
+            app: As for `Store`.
+            settings: The other arguments of `Store`.
+        """
         cls._stop_the_one_before()
         store = cls(app, **settings)
         store._open_database()  # before the reset, so that the database is started once
@@ -114,7 +127,7 @@ class Store:
             self._stop_the_one_before()
         self._open_database()
         self._output = _Output()
-        self._process = _start_process(self._app, self._environment, self._output)
+        self._process = _start_process(self._app, self._application_version, self._environment, self._output)
         self.url = self._output.url
         Store._of_this_kernel = self
         atexit.register(self.close)
@@ -130,14 +143,13 @@ class Store:
         Raises:
             StoreRefused: When no crash point can have such a name.
         """
-        pid = self.worker_pid()
-        _wait_until(lambda: self._watched_pid == pid, "the one who notes the time of death")
+        _wait_until(lambda: self._watched_pid == self.worker_pid(), "the one who notes the time of death")
         if at is None:
             deaths = len(self.deaths)
-            psutil.Process(pid).kill()
+            psutil.Process(self.worker_pid()).kill()
             _wait_until(lambda: len(self.deaths) > deaths, "the death of the serving process")
         else:
-            self._ask("POST", "crash_application", at=at)
+            self._arm(at)
 
     def wait_until_back(self) -> None:
         """Wait until the store answers again after a crash."""
@@ -305,9 +317,16 @@ class Store:
                 continue
             if response.is_success:
                 return response
-            if response.status_code != _ASK_AGAIN or time.monotonic() > deadline:
+            if response.status_code not in _ASK_AGAIN or time.monotonic() > deadline:
                 raise StoreRefused(response.status_code, _reason(response))
             time.sleep(_TRY_AGAIN_SECONDS)
+
+    def _arm(self, point: str) -> None:
+        """Arm a crash point, once. No answer means that the process has met it already: the next one shall live."""
+        with contextlib.suppress(*_LOST):
+            response = self._http.post(f"{self.url}/crash_application", params={"at": point})
+            if not response.is_success:
+                raise StoreRefused(response.status_code, _reason(response))
 
     def _watch(self, process: "subprocess.Popen[str]") -> None:
         """Note when the serving process dies and when the store answers again, as long as this store process runs."""
@@ -329,7 +348,7 @@ def _client() -> httpx.Client:
     return httpx.Client(timeout=_ANSWER_WITHIN_SECONDS, trust_env=False)
 
 
-def _setting(name: str, value: float | None) -> dict[str, str]:
+def _setting(name: str, value: float | str | None) -> dict[str, str]:
     return {} if value is None else {PREFIX + name: str(value)}
 
 
@@ -382,10 +401,14 @@ class _Output:
         self._is_ready_or_over.set()
 
 
-def _start_process(app: str | Path | None, environment: dict[str, str], output: _Output) -> "subprocess.Popen[str]":
+def _start_process(
+    app: str | Path | None, version: str | None, environment: dict[str, str], output: _Output
+) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", "widget_store", "serve", "--port", "0", "--crash-endpoint", "--stop-with-stdin"]
     if app is not None:
         command += ["--app", str(app)]
+    if version is not None:
+        command += ["--application-version", version]
     if behind_hub():
         command += ["--any-host"]
     process = subprocess.Popen(
