@@ -1,14 +1,19 @@
 """The serving process itself: how it answers, and how it ends."""
 
 import asyncio
+import inspect
 import signal
 import socket
+import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 import uvicorn
+from dbos._queue import queue_thread
 
-from widget_store.server import _listen, _Server
+from widget_store.server import _QUEUE_THREADS, _listen, _Server, _sqlite_engine
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -58,3 +63,30 @@ def test_an_answer_is_not_held_back_until_the_one_before_it_is_acknowledged() ->
                 await customer.wait_closed()
 
     assert asyncio.run(is_sent_at_once())
+
+
+def test_on_sqlite_a_queue_thread_counts_and_takes_in_one_turn(tmp_path: Path) -> None:
+    """Otherwise two workers take what a queue's limit allows to one: DBOS counts first, and changes rows later."""
+    engine = _sqlite_engine(f"sqlite:///{tmp_path / 'dbos.sqlite'}")
+    others = sa.create_engine(f"sqlite:///{tmp_path / 'dbos.sqlite'}", connect_args={"timeout": 0.01})
+    locked: dict[str, bool] = {}
+
+    def count() -> None:
+        with engine.begin() as connection, others.connect() as other:
+            connection.execute(sa.text("SELECT 1")).scalar()
+            try:
+                other.exec_driver_sql("BEGIN IMMEDIATE")
+            except sa.exc.OperationalError:
+                locked[threading.current_thread().name] = True
+
+    for name in ("queue-worker-trucks", "anything else"):
+        thread = threading.Thread(target=count, name=name)
+        thread.start()
+        thread.join()
+    engine.dispose()
+    others.dispose()
+    assert locked == {"queue-worker-trucks": True}
+
+
+def test_dbos_names_its_queue_threads_so() -> None:
+    assert f'name=f"{_QUEUE_THREADS}{{queue_name}}"' in inspect.getsource(queue_thread)

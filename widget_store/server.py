@@ -39,6 +39,7 @@ from widget_store.schema import create_tables
 from widget_store.settings import Settings
 
 _SHUTDOWN_WITHIN_SECONDS = 2
+_QUEUE_THREADS = "queue-worker-"  # how DBOS begins their names
 _SQLITE_CAN_NOT_NOW = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
 _POSTGRESQL_CAN_NOT_NOW = {"25006", "53100", "58030"}  # read-only, as a standby is; the disk full; the disk failed
 
@@ -200,6 +201,13 @@ def _sqlite_engine(url: str) -> sa.Engine:
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute("PRAGMA journal_mode=WAL")  # readers do not wait for the writer
         connection.execute("PRAGMA synchronous=FULL")  # and a commit is on the disk when it returns
+
+    @sa.event.listens_for(engine, "begin")
+    def count_and_take_in_one_turn(connection: sa.Connection) -> None:
+        # sqlite3 begins a transaction with the first change only. DBOS's queue threads count what is running, and then
+        # take what the limits leave: two workers that count in the same instant would both take.
+        if threading.current_thread().name.startswith(_QUEUE_THREADS):
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
 

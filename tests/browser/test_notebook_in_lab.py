@@ -131,7 +131,7 @@ def take_pictures(page: Page, folder: Path, name: str) -> None:
         page.set_viewport_size({"width": width, "height": min(16_000, height + 200)})
         page.locator(".jp-Notebook .jp-Cell").first.scroll_into_view_if_needed()
         for scheme in ("dark", "light"):  # each is a change, which JupyterLab is told of
-            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            page.emulate_media(color_scheme=scheme)
             expect(page.locator("body")).to_have_attribute("data-jp-theme-light", str(scheme == "light").lower())
             page.screenshot(path=folder / f"{name}-{width}-{scheme}.png")
     page.set_viewport_size({"width": 1400, "height": 1000})

@@ -57,6 +57,26 @@ def test_a_crash_point_is_armed_by_choosing_it(lab: Lab) -> None:
     lab.decline.click()
 
 
+def test_a_panel_can_offer_crash_points_of_ones_own(store: Store) -> None:
+    lab = Lab(store, points={"http/restock/effect/before": "in restock: before its commit"})
+    assert [words for words, _ in lab.when.options] == ["now", "in restock: before its commit"]
+    lab.when.value = "http/restock/effect/before"
+    lab.crash.click()
+    assert "will die in restock" in lab.message.value
+    deaths = len(store.deaths)
+    lab.restock.click()
+    store.wait_until_back()
+    assert len(store.deaths) == deaths + 1
+
+
+def test_a_payment_that_was_refused_was_a_click_all_the_same(lab: Lab) -> None:
+    lab.buy.click()
+    lab.customer.payment_id = "never-bought"
+    lab.pay.click()
+    lab.unless_you_did("buy", "pay")
+    assert (lab.customer.purchases, lab.customer.payments) == (1, 1)
+
+
 def test_paying_without_buying_is_explained(lab: Lab) -> None:
     lab.pay.click()
     assert "buy a widget first" in lab.message.value

@@ -3,10 +3,12 @@
 import sys
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
 from tests.support import eventually
+from widget_store.endpoints import signature_of
 from widget_store.errors import StoreDidNotStart
 from widget_store.lab import Store, StoreRefused
 
@@ -229,3 +231,18 @@ def test_a_store_that_was_never_started_says_so() -> None:
         Store().buy()
     with pytest.raises(StoreDidNotStart, match="start"):
         _ = Store().state
+
+
+def test_a_store_with_a_secret_believes_signed_payments_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WIDGET_STORE_DATABASE_URL", f"sqlite:///{tmp_path / 'store.sqlite'}")
+    monkeypatch.setenv("WIDGET_STORE_WEBHOOK_SECRET", "that of a real payment provider")
+    with Store.fresh() as store:
+        assert store.decline(store.buy("anna")) == 1
+    with Store.fresh(webhook_secret="the lesson's") as store:  # noqa: S106
+        store.buy("anna")
+        with pytest.raises(StoreRefused, match="not signed") as refusal:
+            store.decline("anna")
+        assert refusal.value.status == 401
+        report = f"{store.url}/payment_webhook/anna/failed"
+        signature = {"X-Widget-Signature": signature_of("the lesson's", "anna", "failed")}
+        assert httpx.post(report, headers=signature, trust_env=False, timeout=60).text == "1"

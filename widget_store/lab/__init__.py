@@ -9,21 +9,42 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from widget_store.lab.checks import check
+    from widget_store.lab.crash_lab import CrashLab
     from widget_store.lab.crash_panel import CrashMap, try_every_crash_point
     from widget_store.lab.crash_test import Plan
     from widget_store.lab.experiment import Crash, crash_at
     from widget_store.lab.panels import Lab
     from widget_store.lab.store import Store, StoreRefused
+    from widget_store.lab.workers import WorkerIsDead, Workers
+    from widget_store.lab.workers_panel import WorkersPanel
 
-__all__ = ["Crash", "CrashMap", "Lab", "Plan", "Store", "StoreRefused", "check", "crash_at", "try_every_crash_point"]
+__all__ = [
+    "Crash",
+    "CrashLab",
+    "CrashMap",
+    "Lab",
+    "Plan",
+    "Store",
+    "StoreRefused",
+    "WorkerIsDead",
+    "Workers",
+    "WorkersPanel",
+    "check",
+    "crash_at",
+    "try_every_crash_point",
+]
 
 _HOMES = {
     "Crash": "experiment",
+    "CrashLab": "crash_lab",
     "CrashMap": "crash_panel",
     "Lab": "panels",
     "Plan": "crash_test",
     "Store": "store",
     "StoreRefused": "store",
+    "WorkerIsDead": "workers",
+    "Workers": "workers",
+    "WorkersPanel": "workers_panel",
     "check": "checks",
     "crash_at": "experiment",
     "try_every_crash_point": "crash_panel",

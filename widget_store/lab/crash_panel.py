@@ -22,7 +22,7 @@ from widget_store.lab.crash_map import (
 )
 from widget_store.lab.crash_run import Result, Verdict
 from widget_store.lab.crash_test import Plan, Report, crash_test
-from widget_store.lab.scenarios import SCENARIOS
+from widget_store.lab.scenarios import SCENARIOS, Scenario
 from widget_store.settings import Settings
 
 _STYLE = """
@@ -54,20 +54,22 @@ _NO_CRASH = ""
 
 
 def try_every_crash_point(
-    app: str | Path | None = None, scenarios: Sequence[str] = ("paid", "declined"), points: Sequence[str] = ("*",)
+    app: str | Path | None = None,
+    scenarios: Sequence[str | Scenario] = ("paid", "declined"),
+    points: Sequence[str] = ("*",),
 ) -> "CrashMap":
     """Kill a checkout at each of its crash points, recover it, check the books, and show the map.
 
     Args:
         app: A file with a checkout of one's own; the store's own checkout by default.
-        scenarios: Which stories, by their names.
+        scenarios: Which stories: scenarios, or their names in `SCENARIOS`.
         points: Patterns of the crash points to try.
     """
     from IPython.display import display  # here, as it is of use in a notebook only
 
     plan = Plan(
         app_file=None if app is None else Path(app),
-        scenarios=tuple(SCENARIOS[name] for name in scenarios),
+        scenarios=tuple(SCENARIOS[each] if isinstance(each, str) else each for each in scenarios),
         points=tuple(points),
     )
     progress = widgets.Label("Trying every crash point …")
@@ -76,7 +78,7 @@ def try_every_crash_point(
     def tell(done: int, of: int) -> None:
         progress.value = f"{done} of {of} runs done"
 
-    return CrashMap(crash_test(plan, progress=tell))
+    return CrashMap(crash_test(plan, progress=tell), scenarios=plan.scenarios)
 
 
 class CrashMap(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
@@ -85,11 +87,18 @@ class CrashMap(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
     Args:
         report: The results to show.
         settings: Which kind of database to run again on; that of the environment by default.
+        scenarios: The stories of the report, to be played again.
     """
 
-    def __init__(self, report: Report, settings: Settings | None = None) -> None:
+    def __init__(
+        self,
+        report: Report,
+        settings: Settings | None = None,
+        scenarios: Sequence[Scenario] = tuple(SCENARIOS.values()),
+    ) -> None:
         self.report = report
         self._settings = settings
+        self._scenarios = {scenario.name: scenario for scenario in scenarios}
         self._rows = cells(report)
         self.picture = widgets.HTML(layout=widgets.Layout(width="100%"))
         self.scenario = widgets.Dropdown(options=list(self._rows), description="Scenario")
@@ -142,7 +151,7 @@ class CrashMap(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         try:
             plan = Plan(
                 app_file=self.report.app_file,
-                scenarios=(SCENARIOS[scenario],),
+                scenarios=(self._scenarios[scenario],),
                 points=(point,) if point else (),
                 pairs=any(len(run.points) > 1 for run in self.report.results if run.points[0] == point),
             )

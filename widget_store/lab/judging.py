@@ -1,6 +1,7 @@
 """What judges need: run a learner's file, kill it, and say in a line or two what came of it."""
 
-from collections.abc import Mapping
+import runpy
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,13 @@ def in_a_line(run: Result) -> str:
     return f"In the story “{run.scenario}”{where}: {'; '.join(what_is_wrong(run))}."
 
 
-def must_be_equal(answer: object, truth: Mapping[str, Any]) -> None:
+def must_be_equal(answer: object, truth: Mapping[str, Any], witness: str = "the database has") -> None:
     """Compare a learner's answer, a dictionary, with what a run has left.
+
+    Args:
+        answer: What the learner says.
+        truth: What was seen.
+        witness: Where it was seen, in words that stand before it.
 
     Raises:
         Wrong: With each entry that differs.
@@ -55,9 +61,25 @@ def must_be_equal(answer: object, truth: Mapping[str, Any]) -> None:
     if not isinstance(answer, dict) or set(answer) != set(truth):
         raise Wrong(f"The answer is a dictionary with {', '.join(map(repr, truth))}.")
     differences = [
-        f"{name}: you said {answer[name]!r}, and the database has {seen!r}"
+        f"{name}: you said {answer[name]!r}, and {witness} {seen!r}"
         for name, seen in truth.items()
         if answer[name] != seen
     ]
     if differences:
         raise Wrong("; ".join(differences) + ".")
+
+
+def function_in(file: Path, name: str) -> Callable[..., Any]:
+    """A function that a learner's file defines, to be called here: for what never meets a crash.
+
+    Raises:
+        Wrong: When the file can't be run, or defines no such function.
+    """
+    try:
+        function = runpy.run_path(str(file)).get(name)
+    except Exception as failure:  # noqa: BLE001 - whatever it was, it is the learner's
+        raise Wrong(f"{file.as_posix()} can't be run: {type(failure).__name__}: {failure}") from None
+    if not callable(function):
+        raise Wrong(f"{file.as_posix()} defines no function {name}.")
+    result: Callable[..., Any] = function
+    return result

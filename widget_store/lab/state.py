@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 import sqlalchemy as sa
 from dbos import DBOSClient, WorkflowStatus
+from sqlalchemy.engine import make_url
 
 from widget_store.database import Database
-from widget_store.schema import OrderStatus, orders, products
+from widget_store.schema import OrderStatus, metadata, orders, products
 
 _PLAIN_NAMES = {
     "DBOS.recv": "wait for the payment",
@@ -16,6 +18,8 @@ _PLAIN_NAMES = {
     "DBOS.setEvent": "publish",
     "dispatch_order_workflow": "start the dispatch",
 }
+
+_DBOS_TABLES = ("datasource_", "dbos_")  # on SQLite, what DBOS keeps beside the store's tables
 
 
 @dataclass(frozen=True)
@@ -39,12 +43,30 @@ class State:
             self._system.dispose()
             self._system = sa.create_engine(database.system_url)
         self._client = DBOSClient(system_database_engine=self._system, application_name="widget-store")
+        self._asking = _engine_that_only_reads(database)
 
     def close(self) -> None:
         """Let go of the database."""
         self._client.destroy()
         self._engine.dispose()
         self._system.dispose()
+        self._asking.dispose()
+
+    @property
+    def client(self) -> DBOSClient:
+        """DBOS's own way to look at workflows from outside, and to cancel, resume, fork and rewind them."""
+        return self._client
+
+    def query(self, sql: str, **values: Any) -> pd.DataFrame:
+        """What a query of one's own finds, in the store's tables and in DBOS's; it can change nothing.
+
+        Args:
+            sql: A statement. DBOS's tables may be written with their schema, as in `dbos.workflow_status`, or without.
+            values: What stands in the place of names such as `:id` in it.
+        """
+        with self._asking.connect() as connection:
+            found = connection.execute(sa.text(sql), values)
+            return pd.DataFrame([tuple(row) for row in found], columns=list(found.keys()), dtype=object)
 
     def orders(self) -> pd.DataFrame:
         """Every order, newest first: order, status, and the steps of dispatch that remain."""
@@ -102,6 +124,12 @@ class State:
             name="widgets",
         )
 
+    def own_tables(self) -> dict[str, pd.DataFrame]:
+        """The tables that a learner's file has put beside the store's, by their names."""
+        names = sa.inspect(self._engine).get_table_names()
+        own = [name for name in names if name not in metadata.tables and not name.startswith(_DBOS_TABLES)]
+        return {name: self.query(f'SELECT * FROM "{name}" ORDER BY 1') for name in own}  # noqa: S608 - names of tables
+
     def status_of(self, order_id: int) -> OrderStatus | None:
         """An order's status; None when there is no such order."""
         with self._engine.connect() as connection:
@@ -152,6 +180,25 @@ class State:
         query = sa.select(history.c.function_id, history.c.key).where(history.c.workflow_uuid == workflow_id)
         with self._system.connect() as connection:
             return {row.function_id: row.key for row in connection.execute(query)}
+
+
+def _engine_that_only_reads(database: Database) -> sa.Engine:
+    """An engine to which DBOS's tables are the schema `dbos`, and are found without it too, on both databases."""
+    engine = database.engine(poolclass=sa.NullPool)
+
+    @sa.event.listens_for(engine, "connect")
+    def prepare(connection: Any, _record: Any) -> None:
+        cursor = connection.cursor()
+        if database.is_sqlite:
+            cursor.execute("ATTACH DATABASE ? AS dbos", [make_url(database.system_url).database])
+            cursor.execute("PRAGMA query_only = ON")
+        else:
+            cursor.execute("SET search_path TO public, dbos")
+            cursor.execute("SET default_transaction_read_only TO on")
+            connection.commit()
+        cursor.close()
+
+    return engine
 
 
 def _plain_name(function_name: str, event: str | None) -> str:

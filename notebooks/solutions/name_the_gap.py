@@ -1,0 +1,1 @@
+answer = "*/*.undo_reserve_inventory/effect/after"

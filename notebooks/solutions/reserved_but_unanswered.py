@@ -1,0 +1,1 @@
+answer = ("*/*.create_order/effect/after", "*/*.reserve_inventory/effect/after")

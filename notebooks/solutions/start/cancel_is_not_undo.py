@@ -1,0 +1,1 @@
+answer = {"PENDING": ..., "CANCELLED": ..., "on the shelf": ...}

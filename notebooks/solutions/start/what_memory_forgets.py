@@ -1,0 +1,1 @@
+answer = {"DISPATCHED": ..., "PENDING": ..., "on the shelf": ...}

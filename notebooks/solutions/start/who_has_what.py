@@ -1,0 +1,6 @@
+from dbos import DBOSClient
+
+
+def who_has_what(client: DBOSClient) -> dict[str, str]:
+    """For each workflow that is under way, its id and the executor that has it."""
+    # write your part here

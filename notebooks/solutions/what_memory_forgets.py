@@ -1,0 +1,1 @@
+answer = {"DISPATCHED": 1, "PENDING": 2, "on the shelf": 98}

@@ -1,0 +1,7 @@
+answer = {
+    "a comment inside checkout_workflow": True,
+    "a comment above checkout_workflow": False,
+    "another result of look_up_customer": False,
+    "a step put in between": True,
+    "another workflow in the file": True,
+}

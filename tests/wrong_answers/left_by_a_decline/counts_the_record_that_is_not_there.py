@@ -1,0 +1,7 @@
+# says: steps with a checkpoint: you said 5, and it was 4
+answer = {
+    "order": "PENDING",
+    "widgets on the shelf": 100,
+    "steps with a checkpoint": 5,
+    "the first step to run after it": "cancel_order",
+}

@@ -1,0 +1,7 @@
+# says: the first step to run after it: you said 'undo_reserve_inventory', and it was 'cancel_order'
+answer = {
+    "order": "PENDING",
+    "widgets on the shelf": 100,
+    "steps with a checkpoint": 4,
+    "the first step to run after it": "undo_reserve_inventory",
+}

@@ -1,0 +1,7 @@
+# says: widgets on the shelf: you said 99, and it was 100
+answer = {
+    "order": "PENDING",
+    "widgets on the shelf": 99,
+    "steps with a checkpoint": 4,
+    "the first step to run after it": "cancel_order",
+}

@@ -1,0 +1,7 @@
+# says: A fork is another workflow
+from dbos import DBOSClient
+
+
+def mend(client: DBOSClient) -> None:
+    for workflow in client.list_workflows(status="CANCELLED"):
+        client.fork_workflow(workflow.workflow_id, 1)

@@ -1,0 +1,7 @@
+# says: checkout had ended
+from dbos import DBOSClient
+
+
+def mend(client: DBOSClient) -> None:
+    for workflow in client.list_workflows(status=["CANCELLED", "SUCCESS"], name="checkout_workflow"):
+        client.rewind_workflow(workflow.workflow_id)

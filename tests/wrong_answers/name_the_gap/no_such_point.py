@@ -1,0 +1,2 @@
+# says: does not come by
+answer = "undo_reserve_inventory"

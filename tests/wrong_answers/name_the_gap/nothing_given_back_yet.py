@@ -1,0 +1,2 @@
+# says: nothing was given back yet
+answer = "*/*.reserve_inventory/effect/after"

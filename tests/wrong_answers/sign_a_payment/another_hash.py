@@ -1,0 +1,8 @@
+# says: 40 characters
+import hashlib
+import hmac
+
+
+def sign(secret: str, payment_id: str, status: str) -> str:
+    message = f"{payment_id}/{status}".encode()
+    return hmac.new(secret.encode(), message, hashlib.sha1).hexdigest()

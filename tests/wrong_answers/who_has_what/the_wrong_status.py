@@ -1,0 +1,7 @@
+# says: lacks 'anna', which worker-1 has
+from dbos import DBOSClient
+
+
+def who_has_what(client: DBOSClient) -> dict[str, str]:
+    """For each workflow that is under way, its id and the executor that has it."""
+    return {each.workflow_id: each.executor_id for each in client.list_workflows(status="ENQUEUED")}

@@ -1,0 +1,178 @@
+"""The exercises of notebook 05: write the two endpoints, sign a payment, and say what four reports are answered."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fastapi import HTTPException
+
+from widget_store.endpoints import signed_with
+from widget_store.lab.checks import Wrong, on_answer, on_file
+from widget_store.lab.crash_test import Report
+from widget_store.lab.experiment import crash_at
+from widget_store.lab.judging import function_in, must_be_equal, must_be_safe, try_points
+from widget_store.lab.scenarios import CANCELLED, DISPATCHED, Answer, Customer, Scenario
+
+_SECRET = "the provider's and the store's"  # noqa: S105 - of a judge's store
+
+
+@on_file(
+    "05",
+    asks="write POST /checkout/{key}: one key, one order, and 409 when nothing was ordered",
+    hint="Inside `with SetWorkflowID(key):` DBOS.start_workflow(checkout_workflow, key) starts the checkout, or finds "
+    "the one that there is. DBOS.get_event(key, PAYMENT_ID) waits for the payment id. HTTPException(409, reason) "
+    "refuses.",
+)
+def checkout_endpoint(file: Path) -> str:
+    """Two clicks at once, and a shelf that is empty; the store dies right after the checkout is recorded."""
+    _must_have_endpoint(file, "checkout")
+    report = try_points(file, "double click", "sold out", points=("http/start checkout_workflow/status/after",))
+    _name_the_mistake(
+        report,
+        {
+            "there are 2": "The second click made a second order, so the key is not the workflow's id.",
+            "'None'": "Without a widget there is no payment id: that is to be answered with 409.",
+        },
+    )
+    survived = must_be_safe(report)
+    return (
+        "Two clicks at once were one order, an empty shelf was answered with 409, and nothing changed when the store "
+        f"was killed, {survived} times, right after it had recorded a checkout."
+    )
+
+
+def _told_the_truth(customer: Customer) -> None:
+    """Who reports a payment is told the order's id, which here is 1; who reports the contrary, that it is not so."""
+    customer.expect(customer.buy("anna"), 200, "buying")
+    answer = customer.pay("anna")
+    customer.expect(answer, 200, "paying")
+    if answer.status == 200 and answer.text != "1":
+        customer.expect(answer, 0, "paying for order 1")
+    customer.expect(customer.pay("anna", "failed"), 409, "declining a paid order")
+
+
+_PAID_THEN_DECLINED = Scenario("paid, then declined", _told_the_truth, {DISPATCHED: 1})
+
+
+@on_file(
+    "05",
+    asks="write POST /payment_webhook/{payment_id}/{status}: the order's id, again the same, 409 if it is late",
+    hint="DBOS.send(payment_id, status, PAYMENT_STATUS, idempotency_key=…) reports it; DBOS.get_event(payment_id, "
+    "ORDER_ID) waits until the checkout has settled. Then look at the order: is it what was reported? A paid order is "
+    "PAID or DISPATCHED.",
+)
+def payment_endpoint(file: Path) -> str:
+    """A payment that is reported once, twice and too late; the store dies between the message and the answer."""
+    _must_have_endpoint(file, "payment_webhook")
+    report = try_points(
+        file,
+        "payment reported twice",
+        "payment after the timeout",
+        _PAID_THEN_DECLINED,
+        points=("http/send payment_status/message/after", "*/*.mark_order_paid/effect/after"),
+    )
+    _name_the_mistake(
+        report,
+        {
+            "paying for order 1 was answered with 200": "The answer is to be the order's id, once there is one.",
+            "paying for a cancelled order was answered with 200": "The customer's payment was swallowed: "
+            "it came when the order was cancelled, and was answered with 200.",
+            "declining a paid order was answered with 200": "That a payment has failed was believed of a paid order.",
+        },
+    )
+    survived = must_be_safe(report)
+    return (
+        "A payment reported once or twice was answered with the order's id, a late one and a contrary one with 409; "
+        f"and so it was in each of {survived} runs in which the store was killed."
+    )
+
+
+@on_file(
+    "05",
+    asks="write sign(secret, payment_id, status), the signature that the store asks for",
+    hint="hmac.new(key, message, hashlib.sha256).hexdigest(): key and message are bytes, as in 'text'.encode(). The "
+    "message is the payment id, a slash, and the status.",
+)
+def sign_a_payment(file: Path) -> str:
+    """The store's own check believes the learner's signatures, and no signature of something else."""
+    sign = function_in(file, "sign")
+    for payment_id, status in (("anna", "paid"), ("anna", "failed"), ("bert-2", "paid")):
+        signature = _call(sign, _SECRET, payment_id, status)
+        if not _is_believed(payment_id, status, signature):
+            raise Wrong(f"The store does not believe your signature of {payment_id}/{status}. {_why(sign, signature)}")
+    return "The store believes your signatures. Of another payment, another status or another secret they are others."
+
+
+def _is_believed(payment_id: str, status: str, signature: str) -> bool:
+    try:
+        signed_with(_SECRET)(payment_id, status, signature)
+    except HTTPException:
+        return False
+    return True
+
+
+def _why(sign: Callable[..., Any], signature: str) -> str:
+    if _call(sign, "another secret", "anna", "paid") == _call(sign, _SECRET, "anna", "paid"):
+        return "It is the same with another secret, so anyone could make it."
+    if _call(sign, _SECRET, "anna", "failed") == _call(sign, _SECRET, "anna", "paid"):
+        return "That of a failed payment is the same, so it could be used to report it as paid."
+    if len(signature) != 64 or set(signature) - set("0123456789abcdef"):
+        return f"It has {len(signature)} characters, and should be the 64 hexadecimal digits of HMAC-SHA256."
+    return "It is an HMAC-SHA256, of another message: PAYMENT_ID/STATUS, with the slash."
+
+
+@on_answer(
+    "05",
+    asks="predict how the store answers four reports of payments",
+    hint="The order settles once. Whoever reports what is so already is told the order's id, with 200; whoever reports "
+    "the contrary is refused with 409. Of what nobody has bought, the store knows nothing: 404.",
+)
+def four_reports(answer: Any) -> str:
+    """Each report is made to a real store."""
+    seen: dict[str, int] = {}
+
+    def reports(customer: Customer) -> None:
+        for key in ("anna", "bert"):
+            customer.buy(key)
+        customer.pay("anna")
+        customer.pay("bert", "failed")
+        told: dict[str, Answer] = {
+            "paid, and reported as paid again": customer.pay("anna"),
+            "paid, and then reported as failed": customer.pay("anna", "failed"),
+            "failed, and then reported as paid": customer.pay("bert"),
+            "never bought, and reported as paid": customer.pay("carl"),
+        }
+        seen.update({what: each.status for what, each in told.items()})
+
+    crash_at(story=Scenario("four reports", reports, {DISPATCHED: 1, CANCELLED: 1}))
+    must_be_equal(answer, seen, "the store answered")
+    return "So it is. A report that is true is answered alike however often it comes; one that is not, is refused."
+
+
+# --- what judges here need
+
+
+def _must_have_endpoint(file: Path, name: str) -> None:
+    """The file must have an endpoint of that name: otherwise the store's own would answer, and be judged."""
+    if re.search(rf"""router\.post\(\s*["']/{name}/\{{""", file.read_text()) is None:
+        raise Wrong(f'The file has no @router.post("/{name}/…"), so the store\'s own endpoint would answer.')
+
+
+def _name_the_mistake(report: Report, mistakes: dict[str, str]) -> None:
+    """Say what a failure means, when it is one of those that are to be expected; the first of them counts."""
+    for sign, meaning in mistakes.items():
+        for failure in report.failures:
+            violations = "; ".join(failure.violations)
+            if sign in violations:
+                raise Wrong(f"{meaning} In the story “{failure.scenario}”: {violations}.")
+
+
+def _call(function: Callable[..., Any], *arguments: str) -> str:
+    try:
+        result = function(*arguments)
+    except Exception as failure:  # noqa: BLE001 - whatever it was, it is the learner's
+        raise Wrong(f"Your function raised {type(failure).__name__}: {failure}") from None
+    if not isinstance(result, str):
+        raise Wrong(f"Your function returned {result!r}, and a signature is a text.")
+    return result

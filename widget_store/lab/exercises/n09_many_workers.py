@@ -1,0 +1,155 @@
+"""The exercises of notebook 09: queues, workers that die for good, and who has which workflow."""
+
+import importlib.util
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from dbos import DBOSClient
+
+from widget_store.lab.checks import NotAttempted, Wrong, on_answer, on_file
+from widget_store.lab.databases import open_databases
+from widget_store.lab.judging import must_be_equal
+from widget_store.lab.workers import Workers
+from widget_store.settings import read_settings
+
+_CUSTOMERS = ("anna", "bert", "carl", "dora")
+
+
+@on_file(
+    "09",
+    asks="let each worker dispatch one order at a time",
+    hint="register_queue has one limit for all workers together, global_concurrency, and one for each worker by "
+    "itself, worker_concurrency. The queue is registered in on_launch(); the checkout puts the dispatch onto it with "
+    "DBOS.enqueue_workflow(queue, workflow, argument).",
+)
+def one_truck_each(file: Path) -> str:
+    """Four orders, two workers: two dispatches at once, and never two on one worker."""
+    with _two_workers(file, dispatch_interval=0.08) as workers:
+        for number, customer in enumerate(_CUSTOMERS):
+            workers.buy(customer, at=workers.names[number % 2])
+        for customer in _CUSTOMERS:
+            workers.pay(customer)
+        _must_be_on_a_queue_that_exists(workers.client)
+        workers.wait_until_idle()
+        spans, worker_of = _spans(workers)
+    if len(spans) < len(_CUSTOMERS):
+        raise Wrong(f"{len(_CUSTOMERS)} orders were paid, and {len(spans)} dispatches ran.")
+    at_once = [(one, other) for one, other in combinations(spans, 2) if _overlap(spans[one], spans[other])]
+    for one, other in at_once:
+        if worker_of[one] == worker_of[other]:
+            raise Wrong(
+                f"{worker_of[one]} ran two dispatches at once: {other} took its first step before {one} took its last."
+            )
+    if not at_once:
+        raise Wrong("No two dispatches ran at once, on different workers neither: one of the two trucks stood idle.")
+    return "Both workers dispatched at the same time, and neither of them ever had two dispatches at once."
+
+
+@on_answer(
+    "09",
+    asks="predict who dispatches what after a worker has died for good",
+    hint="The executor id in a workflow's row is that of the worker that ran it last. A workflow that has ended is not "
+    "run again. One that is under way is, in a worker that lives.",
+)
+def worker_2_is_gone(answer: Any) -> str:
+    """One order of each worker is dispatched; one of each is not paid yet when worker-2 is killed."""
+    with _two_workers(dispatch_interval=0.01) as workers:
+        first, second = workers.names
+        dispatched = [workers.pay(workers.buy(who, at=at)) for who, at in (("anna", first), ("bert", second))]
+        workers.wait_until_dispatched(*dispatched)
+        workers.buy("carl", at=first)
+        workers.buy("dora", at=second)
+        workers.kill(second)
+        dispatched += [workers.pay(who, at=first) for who in ("carl", "dora")]
+        workers.wait_until_dispatched(*dispatched)
+        orders = workers.orders()
+    done = orders[orders["status"] == "DISPATCHED"]["worker"]
+    truth = {"DISPATCHED": len(done)} | {f"dispatched by {name}": int((done == name).sum()) for name in (first, second)}
+    must_be_equal(answer, truth)
+    return "So it is: worker-1 finished what worker-2 had under way, and what worker-2 had finished stays its work."
+
+
+@on_file(
+    "09",
+    asks="find out which worker has which workflow under way",
+    hint="client.list_workflows() takes a status: a workflow that is under way is PENDING. Each of what it returns has "
+    "a workflow_id and an executor_id.",
+)
+def who_has_what(file: Path) -> str:
+    """Two checkouts wait for their payments, one at each worker, and a third has ended."""
+    function = _function_in(file, "who_has_what")
+    with _two_workers(dispatch_interval=0.001) as workers:
+        first, second = workers.names
+        workers.pay(workers.buy("carl", at=second))
+        workers.wait_until_idle()
+        workers.buy("anna", at=first)
+        workers.buy("bert", at=second)
+        expected = {"anna": first, "bert": second}
+        try:
+            found = function(workers.client)
+        except Exception as failure:
+            raise Wrong(f"who_has_what raised {type(failure).__name__}: {failure}") from failure
+    if found is None:
+        raise NotAttempted("who_has_what returns nothing yet.")
+    if not isinstance(found, dict):
+        raise Wrong(f"who_has_what returns a {type(found).__name__}, and should return a dictionary.")
+    if extra := sorted(str(each) for each in set(found) - set(expected)):
+        raise Wrong(f"Your dictionary has {extra[0]!r}, which has ended: nobody has it any more.")
+    if missing := sorted(set(expected) - set(found)):
+        raise Wrong(
+            f"Your dictionary lacks {missing[0]!r}, which {expected[missing[0]]} has: it waits for its payment."
+        )
+    for workflow, executor in expected.items():
+        if found[workflow] != executor:
+            raise Wrong(f"For {workflow!r} you have {found[workflow]!r}, and the worker that has it is {executor!r}.")
+    return (
+        "Your function found both checkouts that were under way, each with its worker, and not the one that had ended."
+    )
+
+
+@contextmanager
+def _two_workers(app: Path | None = None, *, dispatch_interval: float) -> Iterator[Workers]:
+    """Workers on a database of their own: the learner's are not disturbed."""
+    with (
+        open_databases(read_settings()) as databases,
+        databases.template() as database,
+        Workers(2, app, database=database, dispatch_interval=dispatch_interval, payment_timeout=600) as workers,
+    ):
+        yield workers
+
+
+def _must_be_on_a_queue_that_exists(client: DBOSClient) -> None:
+    known = {queue.name for queue in client.list_queues()}
+    for workflow in client.list_workflows(status="ENQUEUED", load_input=False):
+        if workflow.queue_name not in known:
+            raise Wrong(f"{workflow.workflow_id} is on a queue {workflow.queue_name!r}, which nobody has registered.")
+
+
+def _spans(workers: Workers) -> tuple[dict[str, tuple[int, int]], dict[str, str]]:
+    """Of each dispatch, when it took its first step and its last; and who ran it."""
+    spans = {str(key): (int(first), int(last)) for key, first, last in workers.dispatches().itertuples()}
+    worker_of = {each.workflow_id: each.executor_id or "" for each in workers.state.all_workflows()}
+    return spans, worker_of
+
+
+def _overlap(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    return one[0] < other[1] and other[0] < one[1]
+
+
+def _function_in(file: Path, name: str) -> Callable[[DBOSClient], object]:
+    """A function that a learner's file defines; it looks at a database, so it may run here."""
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    assert spec is not None  # noqa: S101 - it is a Python file: for the type checker
+    assert spec.loader is not None  # noqa: S101
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as failure:
+        raise Wrong(f"{file.as_posix()} can't be run: {type(failure).__name__}: {failure}") from failure
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise Wrong(f"{file.as_posix()} defines no function {name}(client).")
+    return function  # type: ignore[no-any-return]

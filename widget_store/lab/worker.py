@@ -1,0 +1,111 @@
+"""One of several workers: a store process that nobody starts again."""
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+
+from widget_store.database import Database
+from widget_store.errors import StoreDidNotStart, WidgetStoreError
+from widget_store.processes import Processes, end_with_parent
+from widget_store.settings import Settings
+
+_READY_WITHIN_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What a worker serves, and for whom.
+
+    Attributes:
+        database: Where it takes the first executor id that is free.
+        app_file: A learner's file; None for the store's own checkout.
+    """
+
+    database: Database
+    settings: Settings
+    app_file: Path | None = None
+
+
+class WorkerProcess:
+    """A worker, from its start to its death.
+
+    Attributes:
+        name: Its executor id, once it is ready.
+        url: Where it answers, once it is ready.
+    """
+
+    def __init__(self, processes: Processes, assignment: Assignment) -> None:
+        self.name = ""
+        self.url = ""
+        self._messages, theirs = processes.Pipe(duplex=False)
+        self._process = processes.Process(target=_work, args=(assignment, theirs), name="worker")
+        self._process.start()
+        theirs.close()
+
+    def wait_until_ready(self) -> None:
+        """Wait until it answers.
+
+        Raises:
+            StoreDidNotStart: With what it said before it died.
+        """
+        deadline = time.monotonic() + _READY_WITHIN_SECONDS
+        with contextlib.suppress(EOFError, OSError):  # it died without a word
+            while wait([self._messages], timeout=max(0.0, deadline - time.monotonic())):
+                kind, text = self._messages.recv()
+                if kind == "failed":
+                    raise StoreDidNotStart(text)
+                self.name, self.url = text
+                return
+        raise StoreDidNotStart("A worker died, or fell silent, before it was ready.")
+
+    def is_alive(self) -> bool:
+        """Whether its process runs."""
+        return self._process.is_alive()
+
+    def kill(self) -> None:
+        """End it with SIGKILL, as a crash does; returns when it is dead. Does no harm when done twice."""
+        self._process.kill()
+        self._process.join()
+        self._messages.close()
+
+
+def _work(assignment: Assignment, to_lab: Connection) -> None:
+    """The whole life of a worker: what `widget-store serve --no-restart` does, in one process.
+
+    It holds its executor id itself. So the id is free as soon as it is dead, and no supervisor is there to take it.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
+    _be_silent()
+    from widget_store import executors
+    from widget_store.server import Worker, serve
+
+    try:
+        held = executors.claim(assignment.database, 1)
+        (name,) = held.ids
+        worker = Worker(
+            executor_id=name,
+            database=assignment.database,
+            settings=assignment.settings,
+            port=0,
+            app_file=assignment.app_file,
+        )
+        serve(worker, on_ready=lambda port: to_lab.send(("ready", (name, f"http://127.0.0.1:{port}"))))
+    except Exception as failure:  # noqa: BLE001 - whatever it was, the lab is told
+        words = str(failure) if isinstance(failure, WidgetStoreError) else f"{type(failure).__name__}: {failure}"
+        to_lab.send(("failed", words))
+    os._exit(1)
+
+
+def _be_silent() -> None:
+    """Print nothing: a notebook would show it in whichever cell is running."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)

@@ -1,0 +1,348 @@
+"""Several workers on one database: buy through any of them, kill one for good, and see who works on what."""
+
+import atexit
+import contextlib
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar, Self
+
+import httpx
+import pandas as pd
+from dbos import DBOSClient, WorkflowStatus
+
+from widget_store.database import Database, open_database
+from widget_store.errors import StoreDidNotStart, WidgetStoreError
+from widget_store.lab.state import State
+from widget_store.lab.store import StoreRefused
+from widget_store.lab.worker import Assignment, WorkerProcess
+from widget_store.processes import warm_processes
+from widget_store.reset import reset_store
+from widget_store.schema import OrderStatus
+from widget_store.settings import Settings, read_settings
+
+_ANSWER_WITHIN_SECONDS = 90.0
+_LOOK_AGAIN_SECONDS = 0.02
+_ASK_AGAIN = {503, 504}  # "not now" and "not yet"
+
+
+class WorkerIsDead(WidgetStoreError):
+    """The worker that was asked is dead, and will not come back."""
+
+
+class Workers:
+    """Several workers on one database. Each has a process, a port and an executor id of its own.
+
+    Nobody starts a dead one again: `kill` is for good. Every one of them ends with the kernel.
+
+    Args:
+        how_many: Workers to start with.
+        app: A Python file with a `checkout_workflow` to serve instead of the store's own.
+        database: The database they share; that of the settings by default.
+        payment_timeout: Seconds a checkout waits for its payment.
+        dispatch_interval: Seconds each of the ten dispatch steps takes.
+    """
+
+    _of_this_kernel: ClassVar["Workers | None"] = None
+
+    def __init__(
+        self,
+        how_many: int = 2,
+        app: str | Path | None = None,
+        *,
+        database: Database | None = None,
+        payment_timeout: float | None = None,
+        dispatch_interval: float | None = None,
+    ) -> None:
+        self._how_many = how_many
+        self._app_file = None if app is None else Path(app)
+        self._database = database
+        pace = {"payment_timeout": payment_timeout, "dispatch_interval": dispatch_interval}
+        given = {name: value for name, value in pace.items() if value is not None}
+        # Without the secret of a real payment provider: in a lesson, the learner reports the payments.
+        self._settings: Settings = read_settings().model_copy(update={**given, "webhook_secret": None})
+        self._workers: list[WorkerProcess] = []
+        self._resources = contextlib.ExitStack()
+        self._state: State | None = None
+        self._http = httpx.Client(timeout=_ANSWER_WITHIN_SECONDS, trust_env=False)
+
+    @classmethod
+    def fresh(cls, how_many: int = 2, app: str | Path | None = None, **settings: Any) -> "Workers":
+        """Started workers, a full shelf, and no orders and no workflows. A kernel has these once: others are closed.
+
+        Args:
+            how_many: Workers to start with.
+            app: As for `Workers`.
+            settings: The other arguments of `Workers`.
+        """
+        workers = cls(how_many, app, **settings)
+        workers._open_database()  # before the others let go of it, so that it goes on running
+        try:
+            if cls._of_this_kernel is not None:
+                cls._of_this_kernel.close()
+            reset_store(read_settings())
+        except BaseException:
+            workers.close()
+            raise
+        cls._of_this_kernel = workers
+        return workers.start()
+
+    # --- the processes
+
+    def start(self) -> Self:
+        """Start the workers and wait until all of them answer.
+
+        Raises:
+            StoreDidNotStart: With what one of them said before it died.
+            DatabaseUnavailable: When the database can't be started or does not answer.
+        """
+        self._open_database()
+        atexit.register(self.close)
+        try:
+            self._start(self._how_many)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def add(self) -> str:
+        """Start one more worker; return its name. It takes the first that is free: that of a dead one, if there is one.
+
+        Raises:
+            StoreDidNotStart: With what it said before it died.
+        """
+        (worker,) = self._start(1)
+        return worker.name
+
+    def kill(self, name: str) -> None:
+        """Kill a worker with SIGKILL. Nobody starts it again.
+
+        Raises:
+            WorkerIsDead: When it is dead already.
+        """
+        self._named(name).kill()
+
+    def close(self) -> None:
+        """End all workers and let go of the database. Does no harm when done twice."""
+        atexit.unregister(self.close)
+        if Workers._of_this_kernel is self:
+            Workers._of_this_kernel = None
+        for worker in self._workers:
+            worker.kill()
+        self._workers.clear()
+        self._http.close()
+        if self._state is not None:
+            self._state.close()
+            self._state = None
+        self._resources.close()
+
+    @property
+    def names(self) -> list[str]:
+        """The executor ids of all workers there ever were, the dead ones too."""
+        return sorted({worker.name for worker in self._workers}, key=lambda name: (len(name), name))
+
+    def alive(self) -> list[str]:
+        """The executor ids of the workers that live."""
+        living = {worker.name for worker in self._workers if worker.is_alive()}
+        return [name for name in self.names if name in living]
+
+    def is_open(self) -> bool:
+        """Whether there are workers, dead or alive, and they were not closed."""
+        return bool(self._workers)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        living = self.alive()
+        return f"Workers({', '.join(f'{name} {_lives(name in living)}' for name in self.names) or 'closed'})"
+
+    # --- the customer
+
+    def buy(self, key: str | None = None, *, at: str | None = None) -> str:
+        """Start a checkout and return its payment id.
+
+        Args:
+            key: The idempotency key; the same key again is the same purchase. A new one is made up if there is none.
+            at: The worker to ask; one that lives by default.
+
+        Raises:
+            StoreRefused: 409 when the shelf is empty.
+            WorkerIsDead: When the worker is dead, or dies before it answers.
+        """
+        return self._ask(f"checkout/{key or uuid.uuid4()}", at)
+
+    def pay(self, payment_id: str, *, at: str | None = None) -> int:
+        """Report a payment as paid and return the order's id. It may be reported to any worker.
+
+        Args:
+            payment_id: What `buy` has returned.
+            at: The worker to ask; one that lives by default.
+
+        Raises:
+            StoreRefused: 404 for an unknown payment, 409 when the order was cancelled before.
+            WorkerIsDead: When the worker is dead, or dies before it answers.
+        """
+        return int(self._ask(f"payment_webhook/{payment_id}/paid", at))
+
+    def wait_until_dispatched(self, *order_ids: int) -> None:
+        """Wait until these orders are DISPATCHED.
+
+        Raises:
+            WidgetStoreError: When a dispatch has failed, when no worker lives, or when it takes too long.
+        """
+        self._wait_until(
+            lambda: all(self.state.status_of(each) == OrderStatus.DISPATCHED for each in order_ids),
+            f"the dispatch of order {', '.join(map(str, order_ids))}",
+        )
+
+    def wait_until_idle(self) -> None:
+        """Wait until no workflow is under way or in a queue.
+
+        Raises:
+            WidgetStoreError: When a workflow has failed, when no worker lives, or when it takes too long.
+        """
+        self._wait_until(lambda: not self._unfinished(), "the end of all workflows")
+
+    # --- what is in the database
+
+    @property
+    def state(self) -> State:
+        """What the database holds, as tables: readable also while every worker is dead."""
+        if self._state is None:
+            if self._database is None:
+                raise StoreDidNotStart("The workers were never started, or are closed: run the cell that starts them.")
+            self._state = State(self._database)
+        return self._state
+
+    @property
+    def client(self) -> DBOSClient:
+        """DBOS's own way to look at workflows from outside."""
+        return self.state.client
+
+    def workflows(self) -> pd.DataFrame:
+        """Every workflow, in the order in which they started: its id, its status, and the worker that has or had it."""
+        records = [(each.workflow_id, each.status, _worker_of(each)) for each in self.state.all_workflows()]
+        return pd.DataFrame(records, columns=["workflow", "status", "worker"]).set_index("workflow")
+
+    def orders(self) -> pd.DataFrame:
+        """Every order, newest first: its status, and the worker that works on it or did so last."""
+        statuses = self.state.orders()["status"]
+        last: dict[int, str] = {}
+        workflows = self.state.all_workflows()
+        order_of = {each.workflow_id: self._order_of(each) for each in workflows if each.parent_workflow_id is None}
+        for each in workflows:  # a dispatch comes behind the checkout that has started it
+            order_id = order_of.get(each.parent_workflow_id or each.workflow_id)
+            if order_id is not None:
+                last[order_id] = _worker_of(each)
+        return pd.DataFrame({"status": statuses, "worker": [last.get(each, "") for each in statuses.index]})
+
+    def dispatches(self) -> pd.DataFrame:
+        """When each dispatch took its first step and its last: as places in the one order of all these moments.
+
+        Of two dispatches that did not overlap, the one has 1 and 2, and the other 3 and 4. Without those that have not
+        ended.
+        """
+        spans = {
+            workflow.workflow_id: (steps[0].started_at, steps[-1].ended_at)
+            for workflow in self.state.all_workflows()
+            if workflow.parent_workflow_id is not None
+            and workflow.status == "SUCCESS"
+            and (steps := self.state.steps_of(workflow.workflow_id))
+        }
+        moments = sorted(moment for span in spans.values() for moment in span)
+        records = [
+            (workflow_id, moments.index(begins) + 1, moments.index(ends) + 1)
+            for workflow_id, (begins, ends) in sorted(spans.items(), key=lambda item: item[1])
+        ]
+        return pd.DataFrame(records, columns=["dispatch", "first step", "last step"]).set_index("dispatch")
+
+    # ---
+
+    def _open_database(self) -> None:
+        if self._database is None:
+            self._database = self._resources.enter_context(open_database(read_settings()))
+            self._resources.callback(setattr, self, "_database", None)
+
+    def _start(self, how_many: int) -> list[WorkerProcess]:
+        assert self._database is not None  # noqa: S101 - it is open: for the type checker
+        assignment = Assignment(self._database, self._settings, self._app_file)
+        processes = warm_processes("widget_store.lab.crash_run")
+        started = [WorkerProcess(processes, assignment) for _ in range(how_many)]
+        self._workers += started
+        for worker in started:
+            worker.wait_until_ready()
+        return started
+
+    def _named(self, name: str) -> WorkerProcess:
+        for worker in self._workers:
+            if worker.name == name and worker.is_alive():
+                return worker
+        living = ", ".join(self.alive()) or "none"
+        raise WorkerIsDead(f"{name} does not live. Those that live: {living}.")
+
+    def _ask(self, path: str, at: str | None) -> str:
+        """Ask until there is an answer; only the one worker, if one is named."""
+        deadline = time.monotonic() + _ANSWER_WITHIN_SECONDS
+        while True:
+            name = at or next(iter(self.alive()), "any worker")
+            worker = self._named(name)
+            try:
+                response = self._http.post(f"{worker.url}/{path}")
+            except httpx.TransportError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_LOOK_AGAIN_SECONDS)  # until its death is known
+                continue
+            if response.is_success:
+                return response.text
+            if response.status_code not in _ASK_AGAIN or time.monotonic() > deadline:
+                raise StoreRefused(response.status_code, _reason(response))
+            time.sleep(_LOOK_AGAIN_SECONDS)
+
+    def _wait_until(self, is_so: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + _ANSWER_WITHIN_SECONDS
+        while True:
+            is_done = is_so()
+            for failed in self.client.list_workflows(status="ERROR", load_input=False):
+                raise WidgetStoreError(f"{failed.name} has failed: {type(failed.error).__name__}: {failed.error}")
+            if is_done:
+                return
+            if not self.alive():
+                raise WorkerIsDead(f"No worker lives: nobody will see to {what}.")
+            if time.monotonic() > deadline:
+                raise StoreDidNotStart(f"Waited {_ANSWER_WITHIN_SECONDS:.0f} s for {what}, in vain.")
+            time.sleep(_LOOK_AGAIN_SECONDS)
+
+    def _unfinished(self) -> list[WorkflowStatus]:
+        return self.client.list_workflows(status=["PENDING", "ENQUEUED"], load_input=False, load_output=False)
+
+    def _order_of(self, checkout: WorkflowStatus) -> int | None:
+        """The order that a checkout has created, if it is that far."""
+        for step in self.state.steps_of(checkout.workflow_id):
+            if step.name == "create_order":
+                return int(step.result)
+        return None
+
+
+def _worker_of(workflow: WorkflowStatus) -> str:
+    """Who runs a workflow, or ran it; nobody, while it is in a queue."""
+    return "" if workflow.status == "ENQUEUED" else workflow.executor_id or ""
+
+
+def _lives(is_alive: bool) -> str:
+    return "lives" if is_alive else "is dead"
+
+
+def _reason(response: httpx.Response) -> str:
+    try:
+        return str(response.json()["detail"])
+    except (ValueError, KeyError, TypeError):
+        return response.text

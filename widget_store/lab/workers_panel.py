@@ -1,0 +1,182 @@
+"""Several workers, to click: buy, pay, kill one for good, and see who works on which order."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from html import escape
+
+import ipywidgets as widgets
+
+from widget_store.errors import WidgetStoreError
+from widget_store.lab.workers import WorkerIsDead, Workers
+
+_REFRESH_SECONDS = 0.5
+_STYLE = """
+<style>
+.ws-workers { border-collapse: collapse; color: var(--jp-ui-font-color1, #212121); font: 13px system-ui, sans-serif; }
+.ws-workers caption { text-align: left; padding: 4px 0; font-weight: 600; }
+.ws-workers th, .ws-workers td { text-align: left; padding: 3px 18px 3px 0;
+border-top: 1px solid color-mix(in srgb, currentColor 30%, transparent); }
+</style>
+"""
+
+
+@dataclass
+class Crowd:
+    """Customers of several workers: each goes to the next worker that lives, as behind a load balancer.
+
+    Attributes:
+        workers: The workers.
+        unpaid: The payments that are still to be made, oldest first.
+        order_ids: The orders that were paid for, oldest first.
+        killed: The workers that were killed here, in order.
+        says: What happened last, in words.
+        purchases: How many purchases were begun.
+    """
+
+    workers: Workers
+    unpaid: list[str] = field(default_factory=list)
+    order_ids: list[int] = field(default_factory=list)
+    killed: list[str] = field(default_factory=list)
+    says: str = "Nothing bought yet."
+    purchases: int = 0
+    _turn: int = -1
+
+    def buy(self) -> None:
+        """Start a purchase at the next worker."""
+        worker = self._next()
+        self.unpaid.append(self.workers.buy(at=worker))
+        self.purchases += 1
+        self.says = f"Bought at {worker}: it holds a widget, and waits for the payment."
+
+    def pay(self) -> None:
+        """Pay for the oldest purchase that is unpaid, at whichever worker is next."""
+        if not self.unpaid:
+            self.says = "There is nothing to pay: buy a widget first."
+            return
+        worker = self._next()
+        payment_id = self.unpaid.pop(0)  # settled or refused: it never blocks the next purchase
+        self.order_ids.append(self.workers.pay(payment_id, at=worker))
+        self.says = f"Paid at {worker}: order {self.order_ids[-1]} is being dispatched."
+
+    def kill(self, name: str) -> None:
+        """Kill a worker for good."""
+        self.workers.kill(name)
+        self.killed.append(name)
+        self.says = f"{name} was killed, and nobody starts it again."
+
+    def _next(self) -> str:
+        living = self.workers.alive()
+        if not living:
+            raise WorkerIsDead("No worker lives. Run the cell that starts them.")
+        self._turn += 1
+        return living[self._turn % len(living)]
+
+
+class WorkersPanel(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
+    """Every worker with its orders and a button that kills it, and a live table of the orders.
+
+    Args:
+        workers: Started workers.
+    """
+
+    def __init__(self, workers: Workers) -> None:
+        self.workers = workers
+        self.crowd = Crowd(workers)
+        self.buy = _button("Buy a widget", "shopping-cart", "primary", "Start a checkout at the next living worker")
+        self.pay = _button("Pay", "check", "success", "Report the oldest open payment as paid, to the next one")
+        self.kill = {
+            name: _button(f"Kill {name}", "bolt", "danger", f"Kill {name} with SIGKILL, for good")
+            for name in workers.names
+        }
+        self.state_of = {name: widgets.HTML() for name in workers.names}
+        self.message = widgets.HTML()
+        self.orders = widgets.HTML()
+        self.buy.on_click(lambda _button: self._do(self.crowd.buy))
+        self.pay.on_click(lambda _button: self._do(self.crowd.pay))
+        for name, button in self.kill.items():
+            button.on_click(lambda _button, name=name: self._do(lambda: self.crowd.kill(name)))
+        rows = [widgets.HBox([self.kill[name], self.state_of[name]], layout=_WRAPPING) for name in workers.names]
+        customers = widgets.HBox([self.buy, self.pay], layout=_WRAPPING)
+        super().__init__([*rows, customers, self.message, self.orders], layout=widgets.Layout(padding="4px 0"))
+        self._made_before = self._made()
+        self._do(lambda: None)
+        threading.Thread(target=self._keep_fresh, name="keeps workers fresh", daemon=True).start()
+
+    def __repr__(self) -> str:
+        return f"WorkersPanel: {', '.join(f'Kill {name}' for name in self.kill)}, Buy, Pay, and the orders"
+
+    def unless_you_did(self, *clicks: str) -> None:
+        """Make the clicks that the learner has not made since the last call, so that "Run All" works too.
+
+        Args:
+            clicks: "buy", "pay", or the name of a worker that is to be killed, in the order in which they are made.
+        """
+        made, before = self._made(), self._made_before
+        for click in clicks:
+            if click in self.kill:
+                if click not in self.crowd.killed:
+                    self.kill[click].click()
+            elif made[click] > before[click]:
+                before[click] += 1  # this one they did themselves
+            else:
+                getattr(self, click).click()
+        self._made_before = self._made()
+
+    def refresh(self) -> None:
+        """Show what the database holds now, and who lives."""
+        if not self.workers.is_open():
+            self.message.value = _as_message("status", "■ The workers are closed. Run the cell that starts them again.")
+            return
+        living, orders = self.workers.alive(), self.workers.orders()
+        for name, shown in self.state_of.items():
+            theirs = sorted(orders.index[orders["worker"] == name])
+            words = f"orders {', '.join(map(str, theirs))}" if theirs else "no orders"
+            shown.value = f"<b>{escape(name)}</b> {'● lives' if name in living else '✖ is dead'}: {words}"
+            self.kill[name].disabled = name not in living
+        rows = "".join(
+            f"<tr><td>{order_id}</td><td>{escape(status)}</td><td>{escape(worker) or 'in a queue'}</td></tr>"
+            for order_id, status, worker in orders.itertuples()
+        )
+        header = "".join(f'<th scope="col">{name}</th>' for name in ("order", "status", "worker"))
+        self.orders.value = (
+            f'{_STYLE}<table class="ws-workers"><caption>Orders, newest first</caption><tr>{header}</tr>{rows}</table>'
+        )
+
+    def _made(self) -> dict[str, int]:
+        return {"buy": self.crowd.purchases, "pay": len(self.crowd.order_ids)}
+
+    def _do(self, action: Callable[[], None]) -> None:
+        """Every click goes through here: an error is shown in the panel, where the learner looks."""
+        try:
+            action()
+            role, words = "status", self.crowd.says
+            self.refresh()
+        except WidgetStoreError as refusal:
+            role, words = "alert", f"⚠ Refused: {refusal}"
+        except Exception as failure:  # noqa: BLE001 - an error in a widget's callback would be shown nowhere else
+            role, words = "alert", f"⚠ Error: {type(failure).__name__}: {failure}"
+        self.message.value = _as_message(role, words)
+
+    def _keep_fresh(self) -> None:
+        """Follow the database until the workers are closed."""
+        pause = threading.Event()
+        while not pause.wait(_REFRESH_SECONDS):
+            try:
+                self.refresh()
+                if not self.workers.is_open():
+                    return  # it was shown once more, as what it is now
+            except Exception as failure:  # noqa: BLE001 - see _do; the next look may succeed
+                if self.workers.is_open():  # and not closed meanwhile: that is no news
+                    self.orders.value = f"<p>⚠ {escape(str(failure))}</p>"
+
+
+_WRAPPING = widgets.Layout(flex_flow="row wrap", align_items="center")
+
+
+def _button(label: str, icon: str, style: str, tooltip: str) -> widgets.Button:
+    return widgets.Button(description=label, icon=icon, button_style=style, tooltip=tooltip)
+
+
+def _as_message(role: str, words: str) -> str:
+    return f'<p role="{role}">{escape(words)}</p>'
