@@ -1,9 +1,7 @@
 """The notebooks in a real JupyterLab: their cells are run, their buttons are clicked."""
 
 import json
-import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -17,9 +15,9 @@ import psutil
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.tools.store_notebooks import all_notebooks
+from tests.tools.store_notebooks import NOTEBOOKS, all_notebooks, copied_course, environment_of
+from widget_store.database import stop_embedded_postgres
 
-NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 SETTINGS = {
     "notebook-extension/tracker": {"windowingMode": "none"},  # outputs that are out of sight are in the page, too
     "apputils-extension/notification": {"fetchNews": "false"},  # no prompt over the page
@@ -33,17 +31,21 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow("a JupyterLab, a kernel and 
 
 
 @pytest.fixture(scope="module")
-def lab_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def course() -> Iterator[Path]:
+    with copied_course() as folder:
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def lab_url(course: Path) -> Iterator[str]:
     """A JupyterLab on a copy of the notebooks, with a data folder of its own."""
-    folder = tmp_path_factory.mktemp("jupyterlab")
-    shutil.copytree(NOTEBOOKS, folder / "notebooks", ignore=shutil.ignore_patterns("work"))
+    folder = course.parent
     for name, values in SETTINGS.items():
         file = folder / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(values))
     environment = {
-        **os.environ,
-        "WIDGET_STORE_DATA_DIR": str(folder / "data"),
+        **environment_of(course),
         "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
         "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
         "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
@@ -51,7 +53,7 @@ def lab_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     port = free_port()
     address = f"http://127.0.0.1:{port}/lab"
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", f"--port={port}", "--allow-root"]
-    command += ["--IdentityProvider.token=", f"--ServerApp.root_dir={folder / 'notebooks'}"]
+    command += ["--IdentityProvider.token=", f"--ServerApp.root_dir={course}"]
     log = folder / "jupyterlab.log"
     with log.open("w") as output, subprocess.Popen(command, env=environment, stderr=output, stdout=output) as server:
         wait_until(lambda: answers(address), "JupyterLab", log)
@@ -60,6 +62,7 @@ def lab_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         server.terminate()
         _, alive = psutil.wait_procs(family, timeout=30)
         assert not alive, f"left behind by JupyterLab: {alive}"
+    stop_embedded_postgres(folder / "data")  # a kernel that was shut down in mid-lesson leaves it running
 
 
 def free_port() -> int:
@@ -93,17 +96,17 @@ def _kernels_end_with_their_test(lab_url: str) -> Iterator[None]:
 
 def open_lesson(page: Page, lab_url: str, lesson: str) -> Locator:
     """A notebook whose kernel is ready, with its first cell chosen."""
-    page.goto(f"{lab_url}/tree/{lesson}.ipynb")
+    page.goto(f"{lab_url}/tree/{lesson}.ipynb?reset")  # and no other notebook, whatever was open before
     expect(page.locator(".jp-CodeCell")).not_to_have_count(0)
     page.locator(".jp-Notebook .jp-Cell").first.click()
     expect(page.get_by_text(re.compile(r"Python 3.*\| *Idle")).first).to_be_visible()
     return page.locator(".jp-Notebook")
 
 
-def run_to(page: Page, lesson: str, code: str) -> None:
-    """Run the cells from the top to the first one with this code, and wait for that one."""
-    sources = [cell.source for cell in nbformat.read(NOTEBOOKS / f"{lesson}.ipynb", as_version=4).cells]
-    place = sources.index(code)
+def run_to_panel(page: Page, lesson: str, panel: str) -> None:
+    """Run the cells from the top to the first one that shows this panel, and wait for that one."""
+    cells = nbformat.read(NOTEBOOKS / f"{lesson}.ipynb", as_version=4).cells
+    place = next(place for place, cell in enumerate(cells) if panel in str(cell.get("outputs", "")))
     for _ in range(place + 1):
         page.keyboard.press("Shift+Enter")
     prompt = page.locator(".jp-Notebook .jp-Cell").nth(place).locator(".jp-InputPrompt")
@@ -141,7 +144,7 @@ def test_a_learner_buys_crashes_and_pays_with_the_buttons_and_then_runs_the_rest
     lab_url: str, page: Page, screenshots: Path, barriers: Callable[[Page, str], str]
 ) -> None:
     run = open_lesson(page, lab_url, "00_start_here")
-    run_to(page, "00_start_here", "lab")
+    run_to_panel(page, "00_start_here", "Lab:")
 
     page.get_by_role("button", name="Buy a widget").click()
     expect(run.get_by_text("Now pay, or decline.")).to_be_visible()
@@ -174,3 +177,57 @@ def test_a_lesson_runs_from_top_to_bottom_and_keeps_nobody_out(
     run_all(page)
     assert barriers(page, OURS) == ""
     take_pictures(page, screenshots, lesson)
+
+
+def test_a_plain_checkout_takes_the_money_and_loses_the_order(lab_url: str, page: Page, screenshots: Path) -> None:
+    lesson = open_lesson(page, lab_url, "01_a_fragile_checkout")
+    run_to_panel(page, "01_a_fragile_checkout", "Lab:")
+    page.get_by_role("button", name="Buy a widget").click()
+    expect(lesson.get_by_text("Now pay, or decline.")).to_be_visible()
+    page.get_by_role("button", name="Crash").click()
+    expect(lesson.get_by_text("The serving process was killed.")).to_be_visible()
+    page.get_by_role("button", name="Pay").click()
+    expect(lesson.get_by_role("alert").filter(has_text="The store refused: There is no payment")).to_be_visible()
+    page.screenshot(path=screenshots / "fragile-checkout-clicked.png")
+    run_all(page)
+
+
+def test_a_prediction_is_compared_with_a_crash(
+    lab_url: str, page: Page, screenshots: Path, barriers: Callable[[Page, str], str]
+) -> None:
+    lesson = open_lesson(page, lab_url, "04_crash_lab")
+    run_to_panel(page, "04_crash_lab", "CrashLab:")
+    lesson.get_by_label("Story").select_option("declined")
+    lesson.get_by_label("Kill it").select_option("in reserve_inventory: its work committed, DBOS's record of it not")
+    lesson.get_by_label("Order").select_option("PENDING")
+    lesson.get_by_label("On the shelf").fill("100")
+    lesson.get_by_label("On the shelf").press("Tab")
+    page.get_by_role("button", name="Crash here").click()
+    said = lesson.get_by_role("status").filter(has_text="predictions were right")
+    expect(said).to_have_text("1 of 2 predictions were right. And every invariant holds in the end.")
+    expect(lesson.get_by_role("region", name="process 2")).to_be_visible()
+    assert barriers(page, OURS) == ""
+    for width in (800, 1400):
+        page.set_viewport_size({"width": width, "height": 1000})
+        page.get_by_role("button", name="Crash here").scroll_into_view_if_needed()
+        page.screenshot(path=screenshots / f"crash-lab-clicked-{width}.png")
+    run_all(page)
+
+
+def test_a_survivor_finishes_the_orders_of_a_worker_that_was_killed_by_a_click(
+    lab_url: str, page: Page, screenshots: Path, barriers: Callable[[Page, str], str]
+) -> None:
+    lesson = open_lesson(page, lab_url, "09_many_workers")
+    run_to_panel(page, "09_many_workers", "WorkersPanel:")
+    for _ in range(2):
+        page.get_by_role("button", name="Buy a widget").click()
+    for _ in range(2):
+        page.get_by_role("button", name="Pay").click()
+    page.get_by_role("button", name="Kill worker-2").click()
+    expect(lesson.get_by_text("worker-2 was killed, and nobody starts it again.")).to_be_visible()
+    expect(lesson.get_by_text("✖ is dead")).to_be_visible()
+    assert barriers(page, OURS) == ""
+    page.screenshot(path=screenshots / "workers-clicked.png")
+    orders = lesson.get_by_role("table", name="Orders, newest first")
+    expect(orders.get_by_role("row", name=re.compile("^4 DISPATCHED worker-1$"))).to_be_visible()
+    run_all(page)
