@@ -41,4 +41,5 @@ def test_every_link_to_a_file_leads_somewhere(document: str) -> None:
 
 def test_contributing_names_only_files_that_exist() -> None:
     named = re.findall(r"`((?:widget_store|tests|notebooks)/[\w/.]+)`", (ROOT / "CONTRIBUTING.md").read_text())
-    assert [name for name in named if not {"NN_", "NAME"} & set(re.findall("NN_|NAME", name)) and not (ROOT / name).exists()] == []
+    to_be_filled_in = re.compile("NN_|NAME")
+    assert [name for name in named if not to_be_filled_in.search(name) and not (ROOT / name).exists()] == []

@@ -136,6 +136,7 @@ def take_pictures(page: Page, folder: Path, name: str) -> None:
         for scheme in ("dark", "light"):  # each is a change, which JupyterLab is told of
             page.emulate_media(color_scheme=scheme)
             expect(page.locator("body")).to_have_attribute("data-jp-theme-light", str(scheme == "light").lower())
+            expect(page.locator("#jupyterlab-splash")).to_have_count(0)
             page.screenshot(path=folder / f"{name}-{width}-{scheme}.png")
     page.set_viewport_size({"width": 1400, "height": 1000})
 

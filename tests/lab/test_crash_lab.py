@@ -121,7 +121,7 @@ def test_what_is_chosen_is_in_the_model_and_a_new_story_keeps_what_it_can() -> N
     lab.story.value = "sold out"
     assert lab.experiment == replace(chosen, story="sold out", shelf=0, next_step=None, again=None)
     assert lab.point.value == chosen.point
-    assert lab.again.value is None
+    assert lab.again.value == ""
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """One crash, looked at closely: what is left at the death is there before recovery, and not after it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -13,9 +13,8 @@ pytestmark = pytest.mark.slow("starts stores and kills them")
 @pytest.fixture(autouse=True, params=["postgresql", "sqlite"])
 def _on_each_database(
     request: pytest.FixtureRequest, new_database: Callable[[str], Database], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[None]:
+) -> None:
     monkeypatch.setenv("WIDGET_STORE_DATABASE_URL", new_database(request.param).url)
-    yield
 
 
 def test_what_a_crash_left_is_seen_before_recovery_and_after_it() -> None:

@@ -29,12 +29,13 @@ _MINE = "checkout_workflow/"
 _STYLE = """
 .ws-crash-lab { color: var(--jp-ui-font-color1, #212121); font: 13px system-ui, sans-serif; line-height: 1.4; }
 .ws-crash-lab table { font: inherit; border-collapse: collapse; margin: 4px 0 10px; }
-.ws-crash-lab caption { text-align: left; font-weight: 600; padding: 0 0 4px; }
-.ws-crash-lab th, .ws-crash-lab td { text-align: left; vertical-align: top; padding: 5px 18px 5px 0;
+.ws-crash-lab .scrolls { overflow-x: auto; width: 0; min-width: 100%; }
+.ws-crash-lab caption { overflow-wrap: anywhere; text-align: left; font-weight: 600; padding: 0 0 4px; }
+.ws-crash-lab th, .ws-crash-lab td { text-align: left; vertical-align: top; padding: 5px 14px 5px 0;
 border-top: 1px solid color-mix(in srgb, currentColor 30%, transparent); }
-.ws-crash-lab .timelines { display: flex; flex-wrap: wrap; gap: 8px 24px; }
+.ws-crash-lab .timelines { display: flex; flex-wrap: wrap; gap: 8px 24px; margin-top: 8px; }
 .ws-crash-lab pre { box-sizing: border-box; flex: 1 1 300px; max-height: 420px; overflow: auto; margin: 0;
-padding: 8px 12px; white-space: pre-wrap; overflow-wrap: anywhere; border-left: 3px solid currentColor;
+padding: 8px 12px; white-space: pre-wrap; overflow-wrap: break-word; border-left: 3px solid currentColor;
 color: inherit; background: none; font: 12px/1.5 ui-monospace, monospace; }
 """
 
@@ -176,7 +177,7 @@ class CrashLab(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self.point = _dropdown("Kill it", [], "520px")
         self.again = _dropdown("And then", [], "520px")
         statuses = [(status.name, status.name) for status in OrderStatus]
-        self.order = _dropdown("Order", [("choose …", None), (NO_ORDER, NO_ORDER), *statuses])
+        self.order = _dropdown("Order", [("choose …", _NOTHING), (NO_ORDER, NO_ORDER), *statuses])
         self.shelf = widgets.BoundedIntText(description="On the shelf", min=0, max=FULL_SHELF, style=_WIDE)
         self.next_step = _dropdown("Runs first", [])
         self.crash = widgets.Button(
@@ -192,7 +193,7 @@ class CrashLab(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self.story.observe(lambda change: self._choose_story(change["new"]), "value")
         for name in ("point", "again", "order", "shelf", "next_step"):
             getattr(self, name).observe(
-                lambda change, name=name: setattr(self.experiment, name, change["new"]), "value"
+                lambda change, name=name: setattr(self.experiment, name, _chosen(change["new"])), "value"
             )
         self.crash.on_click(lambda _button: self._start())
         super().__init__(
@@ -217,13 +218,13 @@ class CrashLab(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         """Offer what there is to choose in the story, and keep what was chosen if it is there."""
         experiment = self.experiment
         points = [(words, point) for point, words in experiment.points().items()]
-        steps = [("choose …", None), *((step, step) for step in experiment.steps()), (NO_STEP, NO_STEP)]
+        steps = [("choose …", _NOTHING), *((step, step) for step in experiment.steps()), (NO_STEP, NO_STEP)]
         _options(self.point, points, experiment.point)
-        _options(self.again, [("let it recover", None), *points], experiment.again)
+        _options(self.again, [("let it recover", _NOTHING), *points], experiment.again)
         _options(self.next_step, steps, experiment.next_step)
         self.shelf.value = SCENARIOS[experiment.story].stock
         for name in ("point", "again", "shelf", "next_step"):
-            setattr(experiment, name, getattr(self, name).value)
+            setattr(experiment, name, _chosen(getattr(self, name).value))
 
     def _start(self) -> None:
         """Play it, and meanwhile let the notebook be used."""
@@ -274,9 +275,10 @@ def draw(experiment: Experiment) -> str:
         for part in _processes(crash.story)
     )
     return (
-        f'<style>{_STYLE}</style><div class="ws-crash-lab"><table>'
+        f'<style>{_STYLE}</style><div class="ws-crash-lab">'
+        '<div class="scrolls" role="region" aria-label="Predictions" tabindex="0"><table>'
         f"<caption>Killed at {escape(', and then at '.join(crash.points))}</caption>"
-        f'<tr>{heads}</tr>{rows}</table><div class="timelines">{lives}</div></div>'
+        f'<tr>{heads}</tr>{rows}</table></div><div class="timelines">{lives}</div></div>'
     )
 
 
@@ -293,15 +295,20 @@ def _processes(story: str) -> Iterator[str]:
 
 
 _WRAPPING = widgets.Layout(flex_flow="row wrap")
+_NOTHING = ""  # chosen in a dropdown: of None, it would show an empty field
 _WIDE = {"description_width": "90px"}
 
 
-def _dropdown(label: str, options: Sequence[tuple[str, str | None]], width: str = "300px") -> widgets.Dropdown:
+def _dropdown(label: str, options: Sequence[tuple[str, str]], width: str = "300px") -> widgets.Dropdown:
     layout = widgets.Layout(width=width, max_width="calc(100% - 4px)")
     return widgets.Dropdown(options=options, description=label, layout=layout, style=_WIDE)
 
 
-def _options(dropdown: widgets.Dropdown, options: Sequence[tuple[str, str | None]], wanted: str | None) -> None:
+def _chosen(value: str | int) -> str | int | None:
+    return None if value == _NOTHING else value
+
+
+def _options(dropdown: widgets.Dropdown, options: Sequence[tuple[str, str]], wanted: str | None) -> None:
     """Give a dropdown new options, and choose what is wanted, or else the first."""
     dropdown.options = options
     values = [value for _, value in options]
