@@ -8,7 +8,7 @@ from typing import Any
 import nbformat
 import pytest
 
-from tests.tools.store_notebooks import NAVIGATION, NOTEBOOKS, all_notebooks, navigation
+from tests.tools.store_notebooks import NAVIGATION, NOTEBOOKS, WIDGET_VIEW, all_notebooks, navigation
 from widget_store.lab.checks import all_exercises
 
 LESSONS = all_notebooks()
@@ -77,6 +77,7 @@ def test_it_is_stored_executed_and_nothing_went_wrong(lesson: Path) -> None:
     outputs = [output for cell in code for output in cell.outputs]
     assert not [output for output in outputs if output.output_type == "error" or output.get("name") == "stderr"]
     assert "widgets" not in nbformat.read(lesson, as_version=4).metadata
+    assert not [output for output in outputs if WIDGET_VIEW in output.get("data", {})]
 
 
 @each_lesson

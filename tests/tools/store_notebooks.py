@@ -17,6 +17,7 @@ from nbclient.exceptions import CellExecutionError
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 NAVIGATION = "navigation"
 """The tag of a notebook's last cell, which is generated: its links to the next notebook and the one before."""
 
@@ -48,12 +49,17 @@ def environment_of(course: Path, database_url: str | None = None) -> dict[str, s
 
 
 def normalise(notebook: nbformat.NotebookNode) -> None:
-    """Drop what differs from one machine or run to the next: versions, times, the state of widgets."""
+    """Drop what differs from one machine or run to the next: versions, times, the state of widgets.
+
+    Of a widget, its name in words stays. Its view would be an error for whoever opens the notebook and has not run it.
+    """
     notebook.metadata.kernelspec = KERNEL
     notebook.metadata.language_info.pop("version", None)
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
+        for output in cell.get("outputs", []):
+            output.get("data", {}).pop(WIDGET_VIEW, None)
 
 
 def navigation(path: Path, lessons: list[Path]) -> str:
