@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.tools.store_notebooks import all_notebooks
 from widget_store.cli import _parser
+from widget_store.lab.checks import all_exercises
 from widget_store.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[1]
@@ -43,3 +45,9 @@ def test_contributing_names_only_files_that_exist() -> None:
     named = re.findall(r"`((?:widget_store|tests|notebooks)/[\w/.]+)`", (ROOT / "CONTRIBUTING.md").read_text())
     to_be_filled_in = re.compile("NN_|NAME")
     assert [name for name in named if not to_be_filled_in.search(name) and not (ROOT / name).exists()] == []
+
+
+def test_the_readme_has_every_notebook_in_its_order_and_counts_the_exercises() -> None:
+    told = [match[1] for row in rows("The course") if (match := re.search(r"\((notebooks/.+?)\)", row[0]))]
+    assert told == [f"notebooks/{lesson.name}" for lesson in all_notebooks()]
+    assert f"Their {len(all_exercises())} exercises" in (ROOT / "README.md").read_text()

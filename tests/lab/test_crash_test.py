@@ -11,15 +11,17 @@ from pathlib import Path
 
 import psutil
 import pytest
+import sqlalchemy as sa
 
 from tests.support import INTERRUPTED, ROOT, command, environment, eventually
 from widget_store.database import Database, server_pid
 from widget_store.errors import AppFileError
 from widget_store.lab.crash_run import Bench, Result, Verdict, run
-from widget_store.lab.crash_test import Report
+from widget_store.lab.crash_test import Plan, Report, crash_test
 from widget_store.lab.databases import open_databases
-from widget_store.lab.scenarios import SCENARIOS
+from widget_store.lab.scenarios import SCENARIOS, Customer, Scenario
 from widget_store.processes import warm_processes
+from widget_store.schema import OrderStatus
 from widget_store.settings import Settings
 
 MUTANTS = ROOT / "tests" / "mutants"
@@ -255,3 +257,27 @@ def test_pairs_begin_with_whatever_point_was_asked_for(crash: Callable[..., Repo
     report = crash("sold out", points=(f"{CREATE}/effect/after",), pairs=True)
     assert {len(result.points) for result in report.results} == {1, 2}
     assert report.failures == []
+
+
+def _buys_and_fills_the_shelf_by_an_endpoint_of_its_own(customer: Customer) -> None:
+    customer.expect(customer.buy("anna"), 200, "buying")
+    customer.expect(customer.post("/restock"), 200, "restocking")
+    customer.expect(customer.post("/no-such-endpoint"), 200, "asking for what is not there")
+    customer.expect(customer.pay("anna"), 200, "paying")
+
+
+@pytest.mark.slow("starts a store")
+def test_a_scenario_may_call_any_endpoint_and_have_rules_of_its_own(new_database: Callable[[str], Database]) -> None:
+    how_many = sa.text("SELECT count(*) FROM orders")
+    story = Scenario(
+        "my own",
+        _buys_and_fills_the_shelf_by_an_endpoint_of_its_own,
+        {OrderStatus.DISPATCHED: 1},
+        rules=(lambda connection: [f"orders seen: {connection.scalar(how_many)}"],),
+    )
+    report = crash_test(Plan(scenarios=(story,), points=()), Settings(database_url=new_database("postgresql").url))
+    (result,) = report.recorded
+    assert result.violations == [
+        'answers: asking for what is not there was answered with 404, \'{"detail":"Not Found"}\'',
+        "orders seen: 1",
+    ]
