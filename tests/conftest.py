@@ -14,6 +14,7 @@ from sqlalchemy.engine import make_url
 
 from tests.support import Books, Serving, end_fork_server, eventually, new_key, serving
 from widget_store.database import Database, at_url, open_database
+from widget_store.lab.databases import stop_own_server
 from widget_store.settings import Settings
 
 MARK = "STARTED_BY_TESTS"
@@ -34,6 +35,7 @@ def _no_process_is_left_behind(public_folder: Path) -> Iterator[None]:
         patch.setenv(MARK, mark)
         yield
     end_fork_server()
+    stop_own_server()
 
     def left_behind() -> list[psutil.Process]:
         return [process for process in psutil.process_iter() if _belongs(process, mark, public_folder)]

@@ -1,10 +1,11 @@
 """A database for each run of a crash test: a copy of one that has everything made and nothing in it.
 
 On PostgreSQL it is a database of its own on one server, made with `CREATE DATABASE … TEMPLATE`. That server is the one
-of the settings; without one, it is an embedded PostgreSQL just for this, which need not survive a power cut. On SQLite
-it is a copy of two files.
+of the settings; without one, it is an embedded PostgreSQL of this process, which need not survive a power cut. On
+SQLite it is a copy of two files.
 """
 
+import atexit
 import contextlib
 import os
 import shutil
@@ -12,6 +13,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +22,7 @@ from uuid import uuid4
 
 import psycopg
 from psycopg import sql
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 
 from widget_store.database import Database, at_url, has_embedded_postgres, open_database, without_password
 from widget_store.errors import DatabaseUnavailable
@@ -49,20 +51,75 @@ def open_databases(settings: Settings) -> Iterator[Databases]:
     Raises:
         DatabaseUnavailable: When the server does not answer, or lets nobody make databases.
     """
-    with contextlib.ExitStack() as stack:
-        scratch = tempfile.TemporaryDirectory(prefix="crash-test-", dir=_roomy_memory(), ignore_cleanup_errors=True)
-        folder = Path(stack.enter_context(scratch))
-        stack.enter_context(_cleared_away_in_any_case(folder))
-        url = settings.database_url
-        if (url is not None and make_url(url).get_backend_name() == "sqlite") or (
-            url is None and not has_embedded_postgres()
-        ):
+    url = settings.database_url
+    if (url is not None and make_url(url).get_backend_name() == "sqlite") or (
+        url is None and not has_embedded_postgres()
+    ):
+        with _scratch_folder() as folder:
             yield _SQLiteFiles(folder)
-        else:
-            server = stack.enter_context(open_database(settings.model_copy(update={"data_dir": folder})))
-            databases = _OnServer(server, hurried=url is None)
-            stack.callback(databases.drop_all)
-            yield databases
+        return
+    with contextlib.ExitStack() as stack:
+        databases = _OnServer(_own_server.running() if url is None else stack.enter_context(open_database(settings)))
+        stack.callback(databases.drop_all)
+        yield databases
+
+
+class _OwnServer:
+    """An embedded PostgreSQL for the crash tests of this process, started for the first and kept for the next.
+
+    In a notebook there are many small ones, and a start takes longer than such a test.
+    """
+
+    def __init__(self) -> None:
+        self._one_at_a_time = threading.Lock()
+        self._resources = contextlib.ExitStack()
+        self._server: Database | None = None
+
+    def running(self) -> Database:
+        """The server; it is started if it does not run."""
+        with self._one_at_a_time:
+            if self._server is not None:
+                with contextlib.suppress(DatabaseUnavailable):
+                    self._server.check()
+                    return self._server
+                self._close()
+            with contextlib.ExitStack() as stack:
+                folder = stack.enter_context(_scratch_folder())
+                server = stack.enter_context(open_database(Settings(data_dir=folder, database_url=None)))
+                _hurry(server)
+                self._resources, self._server = stack.pop_all(), server
+            return server
+
+    def close(self) -> None:
+        """Stop the server and delete its files, if there is one."""
+        with self._one_at_a_time:
+            self._close()
+
+    def _close(self) -> None:
+        self._server = None
+        self._resources.close()
+
+
+_own_server = _OwnServer()
+stop_own_server = _own_server.close
+"""Stop the PostgreSQL of this process's crash tests now; at the latest it is stopped when the process ends."""
+atexit.register(stop_own_server)
+
+
+def _hurry(server: Database) -> None:
+    """Let a server not wait for the disk: it is thrown away after the tests, and nobody cuts its power."""
+    with _connected(make_url(server.url)) as connection:
+        connection.execute("ALTER SYSTEM SET fsync = off")
+        connection.execute("ALTER SYSTEM SET max_wal_size = '256MB'")
+        connection.execute("SELECT pg_reload_conf()")
+
+
+@contextlib.contextmanager
+def _scratch_folder() -> Iterator[Path]:
+    """A folder for a crash test's databases, in memory if there is room; gone after the block or with us."""
+    name = tempfile.TemporaryDirectory(prefix="crash-test-", dir=_roomy_memory(), ignore_cleanup_errors=True)
+    with name as folder, _cleared_away_in_any_case(Path(folder)):
+        yield Path(folder)
 
 
 @contextlib.contextmanager
@@ -107,14 +164,9 @@ class _SQLiteFiles:
 class _OnServer:
     name = "PostgreSQL"
 
-    def __init__(self, server: Database, *, hurried: bool) -> None:
+    def __init__(self, server: Database) -> None:
         self._url = make_url(server.url)
         self._prefix = f"crash_test_{uuid4().hex[:8]}"
-        with self._administration() as connection:
-            if hurried:  # it is thrown away after the test, and nobody cuts its power
-                connection.execute("ALTER SYSTEM SET fsync = off")
-                connection.execute("ALTER SYSTEM SET max_wal_size = '256MB'")
-                connection.execute("SELECT pg_reload_conf()")
 
     @contextlib.contextmanager
     def template(self) -> Iterator[Database]:
@@ -162,11 +214,15 @@ class _OnServer:
                 time.sleep(0.02)
 
     def _administration(self) -> "psycopg.Connection[tuple[object, ...]]":
-        url = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
-        return psycopg.connect(url, autocommit=True, connect_timeout=10)
+        return _connected(self._url)
 
     def _at(self, name: str) -> Database:
         return at_url(self._url.set(database=name).render_as_string(hide_password=False))
+
+
+def _connected(url: URL) -> "psycopg.Connection[tuple[object, ...]]":
+    libpq_url = url.set(drivername="postgresql").render_as_string(hide_password=False)
+    return psycopg.connect(libpq_url, autocommit=True, connect_timeout=10)
 
 
 def _roomy_memory() -> str | None:
