@@ -62,6 +62,9 @@ def lab(options: argparse.Namespace) -> int:
     if find_spec("jupyterlab") is None:
         raise LabUnavailable(f"JupyterLab is not installed in {sys.prefix}.\nRun `make lab`: it installs it.")
     as_root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    os.environ["PATH"] = os.pathsep.join(
+        [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
+    )  # of its terminals
     return _run_python(
         "-m",
         "jupyterlab",

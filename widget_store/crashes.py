@@ -234,6 +234,8 @@ class CrashPoints:
         decorate = DBOS.step
 
         def watched(*args: Any, **kwargs: Any) -> Any:
+            if args and callable(args[0]):
+                raise TypeError("@DBOS.step is called when it decorates: write @DBOS.step()")
             return lambda function: decorate(*args, **kwargs)(self._watched_body(function, kwargs.get("name")))
 
         DBOS.step = watched  # type: ignore[method-assign]

@@ -167,6 +167,11 @@ def create_app(  # noqa: C901, PLR0913, PLR0915 - one small function for each ro
 
     if crash_points is not None:
 
+        @app.exception_handler(Exception)
+        async def mistake(_request: Request, failure: Exception) -> JSONResponse:
+            """In a lesson the mistake is the learner's, and theirs to read; elsewhere it is nobody's business."""
+            return JSONResponse({"detail": _in_words(failure)}, status_code=500)
+
         @app.post("/crash_application", status_code=202)
         async def crash_application(at: str | None = None) -> dict[str, str]:
             """Die without answering; with `?at=POINT`, answer, and die when a workflow next gets there."""

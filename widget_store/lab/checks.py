@@ -169,6 +169,9 @@ class Checks:
                 return exercise
         raise AttributeError(f"There is no exercise {name!r}. `dir(check)` lists them.")
 
+    def __repr__(self) -> str:
+        return "\n".join(map(repr, all_exercises()))
+
     def __dir__(self) -> Iterator[str]:
         return (exercise.name for exercise in all_exercises())
 

@@ -14,7 +14,6 @@ import ipywidgets as widgets
 from widget_store.crashes import STEPS, checkout_points
 from widget_store.errors import WidgetStoreError
 from widget_store.lab.experiment import Crash, Look, crash_at
-from widget_store.lab.scenarios import SCENARIOS
 from widget_store.schema import FULL_SHELF, OrderStatus
 
 NO_ORDER, NO_STEP, NO_PREDICTION = "no order", "none", "no prediction"
@@ -178,7 +177,7 @@ class CrashLab(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self.again = _dropdown("And then", [], "520px")
         statuses = [(status.name, status.name) for status in OrderStatus]
         self.order = _dropdown("Order", [("choose …", _NOTHING), (NO_ORDER, NO_ORDER), *statuses])
-        self.shelf = widgets.BoundedIntText(description="On the shelf", min=0, max=FULL_SHELF, style=_WIDE)
+        self.shelf = widgets.Text(description="On the shelf", placeholder=f"0 to {FULL_SHELF}", style=_WIDE)
         self.next_step = _dropdown("Runs first", [])
         self.crash = widgets.Button(
             description="Crash here",
@@ -191,7 +190,8 @@ class CrashLab(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self.story.value = self.experiment.story
         self._offer()
         self.story.observe(lambda change: self._choose_story(change["new"]), "value")
-        for name in ("point", "again", "order", "shelf", "next_step"):
+        self.shelf.observe(lambda change: setattr(self.experiment, "shelf", _number(change["new"])), "value")
+        for name in ("point", "again", "order", "next_step"):
             getattr(self, name).observe(
                 lambda change, name=name: setattr(self.experiment, name, _chosen(change["new"])), "value"
             )
@@ -222,8 +222,7 @@ class CrashLab(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         _options(self.point, points, experiment.point)
         _options(self.again, [("let it recover", _NOTHING), *points], experiment.again)
         _options(self.next_step, steps, experiment.next_step)
-        self.shelf.value = SCENARIOS[experiment.story].stock
-        for name in ("point", "again", "shelf", "next_step"):
+        for name in ("point", "again", "next_step"):
             setattr(experiment, name, _chosen(getattr(self, name).value))
 
     def _start(self) -> None:
@@ -304,8 +303,12 @@ def _dropdown(label: str, options: Sequence[tuple[str, str]], width: str = "300p
     return widgets.Dropdown(options=options, description=label, layout=layout, style=_WIDE)
 
 
-def _chosen(value: str | int) -> str | int | None:
+def _chosen(value: str) -> str | None:
     return None if value == _NOTHING else value
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.strip().isdecimal() else None
 
 
 def _options(dropdown: widgets.Dropdown, options: Sequence[tuple[str, str]], wanted: str | None) -> None:

@@ -59,7 +59,8 @@ class Customer:
 
     def restock(self) -> None:
         """Fill the shelf."""
-        self.says = f"{self.store.restock()} widgets were put on the shelf."
+        added = self.store.restock()
+        self.says = f"{added} {'widget was' if added == 1 else 'widgets were'} put on the shelf."
 
     def _settle(self, report: Callable[[str], int]) -> int | None:
         if self.payment_id is None:

@@ -20,7 +20,7 @@ import httpx
 import psutil
 
 from widget_store.database import Database, open_database
-from widget_store.errors import StoreDidNotStart, WidgetStoreError
+from widget_store.errors import StoreDidNotStart, StoreRunning, WidgetStoreError
 from widget_store.lab.state import State
 from widget_store.reset import reset_store
 from widget_store.schema import OrderStatus
@@ -108,7 +108,13 @@ class Store:
         cls._stop_the_one_before()
         store = cls(app, **settings)
         store._open_database()  # before the reset, so that the database is started once
-        reset_store(read_settings())
+        try:
+            reset_store(read_settings())
+        except StoreRunning:
+            raise StoreRunning(
+                "Another notebook has a store open, on the same database. Run its store.close(), or shut its kernel "
+                "down (the ■ at the left). Then run this cell again."
+            ) from None
         return store.start()
 
     # --- the process

@@ -24,6 +24,7 @@ def build_the_checkout(file: Path) -> str:
     report = try_points(file, "paid", "declined", "payment timeout", "sold out", points=points)
     _must_tell_the_customer(report)
     kills = must_be_safe(report)
+    _must_keep_the_order(report)
     return f"All four stories ended as they should, and so did the {kills} in which it was killed."
 
 
@@ -55,6 +56,8 @@ def durable_dispatch(file: Path) -> str:
     report = try_points(file, "paid", points=("dispatch_order_workflow/1[0-3].*/*/after",))
     (undisturbed,) = report.recorded
     waits = _times("dispatch_order_workflow/*.sleep/checkpoint/after", undisturbed.reached)
+    if undisturbed.verdict == Verdict.SAFE and "sleep" not in file.read_text():
+        raise Wrong("The order is dispatched at once: there is no wait between its steps.")
     if undisturbed.verdict == Verdict.SAFE and waits < _STEPS - 1:
         raise Wrong(
             f"The order is dispatched, but only {waits} of its waits have a checkpoint: after a crash, a wait that has "
@@ -71,6 +74,25 @@ def _must_tell_the_customer(report: Report) -> None:
         if run.verdict == Verdict.HUNG and "order_id" not in told:
             what = "the event ORDER_ID" if told else "an event"
             raise Wrong(f"In the story “{run.scenario}”, the customer waits in vain: {what} is never published.")
+
+
+def _must_keep_the_order(report: Report) -> None:
+    """Of what ends well either way here: what else would go wrong in a busier shop, or for an impatient customer."""
+    reached = {run.scenario: run.reached for run in report.recorded}
+    undone = [point for point in reached["declined"] if point.endswith("/effect/after")]
+    if undone[-2:] != sorted(undone[-2:], key=lambda point: "undo_reserve_inventory" not in point):
+        raise Wrong(
+            "Declined: the order is cancelled first, and the widget given back then. A restock in between would count "
+            "it as missing, and the shelf be too full in the end: give it back first."
+        )
+    told = _place("checkout_workflow/*.set_event order_id/checkpoint/after", reached["paid"])
+    if told > _place("dispatch_order_workflow/end/status/after", reached["paid"]):
+        raise Wrong("Paid: the customer is told only after the dispatch. Start that workflow, and do not wait for it.")
+
+
+def _place(pattern: str, points: list[str]) -> int:
+    """Where the first such point stands; at the end, if nowhere."""
+    return next((place for place, point in enumerate(points) if fnmatchcase(point, pattern)), len(points))
 
 
 def _times(pattern: str, points: list[str]) -> int:
