@@ -92,6 +92,7 @@ def create_app(  # noqa: C901, PLR0913, PLR0915 - one small function for each ro
             "status": "ok",
             "pid": os.getpid(),
             "executor_id": executor_id,
+            "application_version": DBOS.application_version,
             "crash_endpoint": crash_points is not None,
         }
 

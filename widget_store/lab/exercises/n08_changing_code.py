@@ -233,7 +233,8 @@ def _serving(
             url, words = "", "its process died."
         if not url:
             raise Wrong(f"A store with {file} can't start: {words}")
-        yield _Serving(url, words)
+        health = httpx.get(f"{url}/healthz", timeout=_PATIENCE_SECONDS, trust_env=False).json()
+        yield _Serving(url, health["application_version"])
     finally:
         process.kill()
         process.join()
@@ -242,7 +243,7 @@ def _serving(
 
 
 def _serve(executor_id: str, database: Database, file: Path, version: str, to_judge: Connection) -> None:
-    """The whole life of a store's process: it tells its URL and its version, or no URL and why it can't serve."""
+    """The whole life of a store's process: it tells its URL, or none and why it can't serve."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -250,19 +251,14 @@ def _serve(executor_id: str, database: Database, file: Path, version: str, to_ju
         stream.flush()
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
-    from dbos import DBOS
-
     from widget_store.crashes import CrashPoints
     from widget_store.server import Worker, serve
 
     settings = Settings.model_construct(payment_timeout=3600.0, dispatch_interval=0.001)
     worker = Worker(executor_id, database, settings, port=0, app_file=file, application_version=version)
 
-    def tell(port: int) -> None:
-        to_judge.send((f"http://127.0.0.1:{port}", DBOS.application_version))
-
     try:
-        serve(worker, on_ready=tell, crash_points=CrashPoints())
+        serve(worker, on_ready=lambda port: to_judge.send((f"http://127.0.0.1:{port}", "")), crash_points=CrashPoints())
     except Exception as failure:  # noqa: BLE001 - whatever it was, the learner is told
         to_judge.send(("", f"{failure}"))
     os._exit(1)

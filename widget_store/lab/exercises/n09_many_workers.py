@@ -15,6 +15,7 @@ from widget_store.lab.judging import must_be_equal
 from widget_store.lab.workers import Workers
 from widget_store.settings import read_settings
 
+_ATTEMPTS = 3
 _CUSTOMERS = ("anna", "bert", "carl", "dora")
 
 
@@ -26,7 +27,21 @@ _CUSTOMERS = ("anna", "bert", "carl", "dora")
     "DBOS.enqueue_workflow(queue, workflow, argument).",
 )
 def one_truck_each(file: Path) -> str:
-    """Four orders, two workers: two dispatches at once, and never two on one worker."""
+    """Four orders, two workers: two dispatches at once, and never two on one worker.
+
+    DBOS counts what a worker runs in that worker's memory. On a busy machine a dispatch may be taken before the one
+    that was taken just now is counted: an overlap that comes of that is not there each time.
+    """
+    for attempt in range(_ATTEMPTS):
+        try:
+            return _dispatched_one_at_a_time(file)
+        except _Overlap as seen:
+            if attempt == _ATTEMPTS - 1:
+                raise Wrong(str(seen)) from None
+    raise AssertionError  # the last attempt has ended it
+
+
+def _dispatched_one_at_a_time(file: Path) -> str:
     with _two_workers(file, dispatch_interval=0.08) as workers:
         for number, customer in enumerate(_CUSTOMERS):
             workers.buy(customer, at=workers.names[number % 2])
@@ -40,12 +55,16 @@ def one_truck_each(file: Path) -> str:
     at_once = [(one, other) for one, other in combinations(spans, 2) if _overlap(spans[one], spans[other])]
     for one, other in at_once:
         if worker_of[one] == worker_of[other]:
-            raise Wrong(
+            raise _Overlap(
                 f"{worker_of[one]} ran two dispatches at once: {other} took its first step before {one} took its last."
             )
     if not at_once:
         raise Wrong("No two dispatches ran at once, on different workers neither: one of the two trucks stood idle.")
     return "Both workers dispatched at the same time, and neither of them ever had two dispatches at once."
+
+
+class _Overlap(Exception):
+    """Two dispatches ran at once on one worker."""
 
 
 @on_answer(
