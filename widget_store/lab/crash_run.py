@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import sys
 import threading
 import time
 import traceback
@@ -24,7 +23,7 @@ from widget_store.errors import AppFileError, WidgetStoreError
 from widget_store.lab import invariants
 from widget_store.lab.databases import Databases
 from widget_store.lab.scenarios import Answer, Scenario
-from widget_store.processes import Processes, end_with_parent
+from widget_store.processes import Processes, be_silent, end_with_parent
 from widget_store.schema import OrderStatus
 from widget_store.settings import Settings
 
@@ -467,7 +466,7 @@ def _serve(
     """The whole life of a process that is to be killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
-    _be_silent()
+    be_silent()
     from widget_store.crashes import CrashPoints
     from widget_store.server import Worker, serve
 
@@ -486,7 +485,7 @@ def _judge(app_file: Path, database: Database, to_test: Connection) -> None:
     """Ask the author's rules, in a process of their own."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
-    _be_silent()
+    be_silent()
     from widget_store.application import load_application
 
     found = []
@@ -498,15 +497,6 @@ def _judge(app_file: Path, database: Database, to_test: Connection) -> None:
             except Exception as failure:  # noqa: BLE001 - an author's mistake is told as what it is
                 found.append(f"{name}: raised {type(failure).__name__}: {failure}")
     to_test.send(found)
-
-
-def _be_silent() -> None:
-    """What a store under test prints is printed a thousand times."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    os.dup2(nowhere, 1)
-    os.dup2(nowhere, 2)
 
 
 def _in_words(ends: "Counter[OrderStatus]") -> str:

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import sys
 import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from widget_store.database import Database
 from widget_store.errors import StoreDidNotStart, WidgetStoreError
-from widget_store.processes import Processes, end_with_parent
+from widget_store.processes import Processes, be_silent, end_with_parent
 from widget_store.settings import Settings
 
 _READY_WITHIN_SECONDS = 60.0
@@ -81,7 +80,7 @@ def _work(assignment: Assignment, to_lab: Connection) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
-    _be_silent()
+    be_silent()
     from widget_store import executors
     from widget_store.server import Worker, serve
 
@@ -100,12 +99,3 @@ def _work(assignment: Assignment, to_lab: Connection) -> None:
         words = str(failure) if isinstance(failure, WidgetStoreError) else f"{type(failure).__name__}: {failure}"
         to_lab.send(("failed", words))
     os._exit(1)
-
-
-def _be_silent() -> None:
-    """Print nothing: a notebook would show it in whichever cell is running."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    os.dup2(nowhere, 1)
-    os.dup2(nowhere, 2)

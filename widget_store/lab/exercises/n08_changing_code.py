@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from widget_store.lab.checks import SOLUTIONS, Wrong, on_answer, on_file
 from widget_store.lab.databases import open_databases
 from widget_store.lab.judging import must_be_equal
 from widget_store.lab.state import State
-from widget_store.processes import end_with_parent, warm_processes
+from widget_store.processes import be_silent, end_with_parent, warm_processes
 from widget_store.recovery import APPLICATION_VERSION, UNPINNED
 from widget_store.settings import Settings, read_settings
 
@@ -246,11 +245,7 @@ def _serve(executor_id: str, database: Database, file: Path, version: str, to_ju
     """The whole life of a store's process: it tells its URL, or none and why it can't serve."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    os.dup2(nowhere, 1)
-    os.dup2(nowhere, 2)
+    be_silent()
     from widget_store.crashes import CrashPoints
     from widget_store.server import Worker, serve
 

@@ -1,7 +1,6 @@
 """The exercises of notebook 09: queues, workers that die for good, and who has which workflow."""
 
-import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import combinations
 from pathlib import Path
@@ -11,7 +10,7 @@ from dbos import DBOSClient
 
 from widget_store.lab.checks import NotAttempted, Wrong, on_answer, on_file
 from widget_store.lab.databases import open_databases
-from widget_store.lab.judging import must_be_equal
+from widget_store.lab.judging import function_in, must_be_equal
 from widget_store.lab.workers import Workers
 from widget_store.settings import read_settings
 
@@ -99,7 +98,7 @@ def worker_2_is_gone(answer: Any) -> str:
 )
 def who_has_what(file: Path) -> str:
     """Two checkouts wait for their payments, one at each worker, and a third has ended."""
-    function = _function_in(file, "who_has_what")
+    function = function_in(file, "who_has_what")
     with _two_workers(dispatch_interval=0.001) as workers:
         first, second = workers.names
         workers.pay(workers.buy("carl", at=second))
@@ -156,19 +155,3 @@ def _spans(workers: Workers) -> tuple[dict[str, tuple[int, int]], dict[str, str]
 
 def _overlap(one: tuple[int, int], other: tuple[int, int]) -> bool:
     return one[0] < other[1] and other[0] < one[1]
-
-
-def _function_in(file: Path, name: str) -> Callable[[DBOSClient], object]:
-    """A function that a learner's file defines; it looks at a database, so it may run here."""
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    assert spec is not None  # noqa: S101 - it is a Python file: for the type checker
-    assert spec.loader is not None  # noqa: S101
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as failure:
-        raise Wrong(f"{file.as_posix()} can't be run: {type(failure).__name__}: {failure}") from failure
-    function = getattr(module, name, None)
-    if not callable(function):
-        raise Wrong(f"{file.as_posix()} defines no function {name}(client).")
-    return function  # type: ignore[no-any-return]
