@@ -14,7 +14,7 @@ from sqlalchemy.engine import make_url
 
 from tests.support import Books, Serving, end_fork_server, eventually, new_key, serving
 from widget_store.database import Database, at_url, open_database
-from widget_store.lab.databases import stop_own_server
+from widget_store.lab.databases import roomy_memory, stop_own_server
 from widget_store.settings import Settings
 
 MARK = "STARTED_BY_TESTS"
@@ -66,7 +66,7 @@ def public_folder() -> Iterator[Path]:
 
     Pytest's own temporary folders won't do. Each start of pytest makes their common parent private again.
     """
-    folder = Path(tempfile.mkdtemp(prefix="widget-store-tests-")).resolve()
+    folder = Path(tempfile.mkdtemp(prefix="widget-store-tests-", dir=roomy_memory())).resolve()
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder, ignore_errors=True)

@@ -154,12 +154,13 @@ def test_a_panel_lets_go_of_a_store_that_is_closed(tmp_path: Path, monkeypatch: 
     with Store() as store:
         lab = Lab(store)
         assert _followers() - before
-    eventually(lambda: not _followers() - before, "the end of the thread that keeps the panel fresh")
+    assert not _followers() - before, "it is not looking any more: no connection is made behind the store's back"
+    assert "The store is closed" in lab.shelf.value
     assert "⚠" not in lab.timeline.value
 
 
 def _followers() -> set[threading.Thread]:
-    return {thread for thread in threading.enumerate() if thread.name == "keeps a lab fresh"}
+    return {thread for thread in threading.enumerate() if thread.name == "follows a database"}
 
 
 def test_every_control_has_a_name_and_every_message_a_role(lab: Lab) -> None:

@@ -117,7 +117,7 @@ def _hurry(server: Database) -> None:
 @contextlib.contextmanager
 def _scratch_folder() -> Iterator[Path]:
     """A folder for a crash test's databases, in memory if there is room; gone after the block or with us."""
-    name = tempfile.TemporaryDirectory(prefix="crash-test-", dir=_roomy_memory(), ignore_cleanup_errors=True)
+    name = tempfile.TemporaryDirectory(prefix="crash-test-", dir=roomy_memory(), ignore_cleanup_errors=True)
     with name as folder, _cleared_away_in_any_case(Path(folder)):
         yield Path(folder)
 
@@ -225,7 +225,7 @@ def _connected(url: URL) -> "psycopg.Connection[tuple[object, ...]]":
     return psycopg.connect(libpq_url, autocommit=True, connect_timeout=10)
 
 
-def _roomy_memory() -> str | None:
+def roomy_memory() -> str | None:
     """Where files are kept in memory, if there is room: making and deleting a database's 300 is a quarter of a run."""
     if "TMPDIR" in os.environ or not os.access(_IN_MEMORY, os.W_OK):
         return None

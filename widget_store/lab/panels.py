@@ -1,6 +1,5 @@
 """What a learner clicks. A model holds what has happened; the view, which alone knows widgets, shows it."""
 
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from html import escape
@@ -12,7 +11,6 @@ from widget_store.errors import WidgetStoreError
 from widget_store.lab.store import Store, StoreRefused, behind_hub
 from widget_store.lab.timeline import draw, stories
 
-_REFRESH_SECONDS = 0.5
 _NOW = "now"
 
 
@@ -118,7 +116,8 @@ class Lab(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         )
         self._made_before = self._made()
         self._do(lambda: None)
-        threading.Thread(target=self._keep_fresh, name="keeps a lab fresh", daemon=True).start()
+        if store.is_open():
+            store.followers.add(self.refresh, self._tell)
 
     def __repr__(self) -> str:
         return "Lab: Buy, Pay, Decline, Restock, Crash, and the timeline"
@@ -179,17 +178,8 @@ class Lab(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             symbol, role, words = "⚠ Error: ", "alert", f"{type(failure).__name__}: {failure}"
         self.message.value = f'<p role="{role}">{symbol}{escape(words)}</p>'
 
-    def _keep_fresh(self) -> None:
-        """Follow the database until the store is closed or replaced; while it is stopped or restarted too."""
-        pause = threading.Event()
-        while not pause.wait(_REFRESH_SECONDS):
-            try:
-                self.refresh()
-                if not self.store.is_open():
-                    return  # it was shown once more, as what it is now
-            except Exception as failure:  # noqa: BLE001 - see _do; the next look may succeed
-                if self.store.is_open():  # and not closed meanwhile: that is no news
-                    self.timeline.value = f"<p>⚠ {escape(str(failure))}</p>"
+    def _tell(self, failure: Exception) -> None:
+        self.timeline.value = f"<p>⚠ {escape(str(failure))}</p>"
 
 
 _WRAPPING = widgets.Layout(flex_flow="row wrap")

@@ -21,6 +21,7 @@ import psutil
 
 from widget_store.database import Database, open_database
 from widget_store.errors import StoreDidNotStart, StoreRunning, WidgetStoreError
+from widget_store.lab.followers import Followers
 from widget_store.lab.state import State
 from widget_store.reset import reset_store
 from widget_store.schema import OrderStatus
@@ -79,6 +80,7 @@ class Store:
     ) -> None:
         self.deaths: list[Death] = []
         self.url = ""
+        self.followers = Followers()  # panels
         self._app = app
         self._application_version = application_version
         # Without the secret of a real payment provider: in a lesson, the learner reports the payments, and in the one
@@ -180,6 +182,7 @@ class Store:
         if Store._of_this_kernel is self:
             Store._of_this_kernel = None
         self.stop()
+        self.followers.end()
         self._http.close()
         self._http = _client()
         if self._state is not None:

@@ -15,6 +15,7 @@ from dbos import DBOSClient, WorkflowStatus
 
 from widget_store.database import Database, open_database
 from widget_store.errors import StoreDidNotStart, WidgetStoreError
+from widget_store.lab.followers import Followers
 from widget_store.lab.state import State
 from widget_store.lab.store import StoreRefused
 from widget_store.lab.worker import Assignment, WorkerProcess
@@ -56,6 +57,7 @@ class Workers:
         payment_timeout: float | None = None,
         dispatch_interval: float | None = None,
     ) -> None:
+        self.followers = Followers()  # panels
         self._how_many = how_many
         self._app_file = None if app is None else Path(app)
         self._database = database
@@ -132,6 +134,7 @@ class Workers:
         for worker in self._workers:
             worker.kill()
         self._workers.clear()
+        self.followers.end()
         self._http.close()
         if self._state is not None:
             self._state.close()

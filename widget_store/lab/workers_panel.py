@@ -1,6 +1,5 @@
 """Several workers, to click: buy, pay, kill one for good, and see who works on which order."""
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from html import escape
@@ -10,7 +9,6 @@ import ipywidgets as widgets
 from widget_store.errors import WidgetStoreError
 from widget_store.lab.workers import WorkerIsDead, Workers
 
-_REFRESH_SECONDS = 0.5
 _STYLE = """
 <style>
 .ws-workers { border-collapse: collapse; color: var(--jp-ui-font-color1, #212121); font: 13px system-ui, sans-serif; }
@@ -101,7 +99,8 @@ class WorkersPanel(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
         super().__init__([*rows, customers, self.message, self.orders], layout=widgets.Layout(padding="4px 0"))
         self._made_before = self._made()
         self._do(lambda: None)
-        threading.Thread(target=self._keep_fresh, name="keeps workers fresh", daemon=True).start()
+        if workers.is_open():
+            workers.followers.add(self.refresh, self._tell)
 
     def __repr__(self) -> str:
         return f"WorkersPanel: {', '.join(f'Kill {name}' for name in self.kill)}, Buy, Pay, and the orders"
@@ -158,17 +157,8 @@ class WorkersPanel(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
             role, words = "alert", f"⚠ Error: {type(failure).__name__}: {failure}"
         self.message.value = _as_message(role, words)
 
-    def _keep_fresh(self) -> None:
-        """Follow the database until the workers are closed."""
-        pause = threading.Event()
-        while not pause.wait(_REFRESH_SECONDS):
-            try:
-                self.refresh()
-                if not self.workers.is_open():
-                    return  # it was shown once more, as what it is now
-            except Exception as failure:  # noqa: BLE001 - see _do; the next look may succeed
-                if self.workers.is_open():  # and not closed meanwhile: that is no news
-                    self.orders.value = f"<p>⚠ {escape(str(failure))}</p>"
+    def _tell(self, failure: Exception) -> None:
+        self.orders.value = f"<p>⚠ {escape(str(failure))}</p>"
 
 
 _WRAPPING = widgets.Layout(flex_flow="row wrap", align_items="center")
