@@ -4,6 +4,7 @@ Everything is put together here, once: the other modules are handed what they ne
 """
 
 import contextlib
+import gc
 import io
 import logging
 import signal
@@ -81,6 +82,7 @@ def serve(worker: Worker, on_ready: Callable[[int], None], crash_points: CrashPo
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # what a learner's file has printed, no crash takes back
+    gc.freeze()  # what was imported never becomes garbage: the collector leaves it alone, and its memory stays shared
     system, transactions = _engines(worker.database)
     if crash_points is not None:
         crash_points.watch(system)

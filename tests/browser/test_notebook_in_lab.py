@@ -24,6 +24,8 @@ SETTINGS = {
     "apputils-extension/themes": {"adaptive-theme": True},  # light or dark as the browser asks
 }
 
+SOLVED = "solved_"
+
 # What of the page is ours: texts and outputs. The rest is JupyterLab's, and so are the barriers in it.
 OURS = ".jp-RenderedMarkdown, .jp-OutputArea-output"
 
@@ -170,12 +172,40 @@ def test_a_learner_buys_crashes_and_pays_with_the_buttons_and_then_runs_the_rest
     run_all(page)
 
 
-@pytest.mark.parametrize("lesson", [path.stem for path in all_notebooks()])
-def test_a_lesson_runs_from_top_to_bottom_and_keeps_nobody_out(
-    lab_url: str, page: Page, screenshots: Path, barriers: Callable[[Page, str], str], lesson: str
-) -> None:
-    open_lesson(page, lab_url, lesson)
+@pytest.fixture(params=[path.stem for path in all_notebooks()])
+def lesson(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def checks(course: Path, lesson: str) -> list[int]:
+    """The places of the cells that check an exercise, in a copy of the lesson in which every exercise is done."""
+    notebook = nbformat.read(course / f"{lesson}.ipynb", as_version=4)
+    for cell in notebook.cells:
+        if name := cell.metadata.get("exercise"):
+            magic = re.match(r"%%writefile .*\n", cell.source)
+            solution = (course / "solutions" / f"{name}.py").read_text()
+            cell.source = (magic[0] if magic else "") + solution
+    nbformat.write(notebook, course / f"{SOLVED}{lesson}.ipynb")
+    return [place for place, cell in enumerate(notebook.cells) if re.match(r"check\.\w+\(", cell.source)]
+
+
+@pytest.fixture
+def open_solved(lab_url: str, page: Page, lesson: str, checks: list[int]) -> Locator:
+    """A lesson in which every exercise is done, run from top to bottom."""
+    opened = open_lesson(page, lab_url, f"{SOLVED}{lesson}")
     run_all(page)
+    assert checks
+    return opened
+
+
+def test_a_lesson_with_its_solutions_is_solved_and_keeps_nobody_out(
+    open_solved: Locator, lesson: str, checks: list[int], screenshots: Path, barriers: Callable[[Page, str], str]
+) -> None:
+    page = open_solved.page
+    for place in checks:
+        check = open_solved.locator(".jp-Cell").nth(place)
+        expect(check.locator(".jp-OutputArea-output")).to_have_text(re.compile("^✔"))
     assert barriers(page, OURS) == ""
     take_pictures(page, screenshots, lesson)
 

@@ -1,25 +1,23 @@
-"""Every stored output is true: a fresh run gives it, on both databases. With its solutions, a notebook is solved."""
+"""Every stored output is true: a fresh run gives it, on both databases."""
 
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
 import pytest
 
-from tests.tools.store_notebooks import all_notebooks, environment_of, execute
+from tests.tools.store_notebooks import all_notebooks, environment_of
+from widget_store.database import Database
 
 LESSONS = all_notebooks()
 each_lesson = pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
 
 
-def url(backend: str, course: Path) -> str | None:
-    return f"sqlite:///{course.parent / 'store.sqlite'}" if backend == "sqlite" else None
-
-
-def compare(notebook: Path, backend: str) -> "subprocess.CompletedProcess[str]":
+def compare(notebook: Path, database: Database) -> "subprocess.CompletedProcess[str]":
     """Run nbval as its users do, on a notebook in a copied course."""
     course = notebook.parent
     command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "--rootdir", str(course), "-q"]
@@ -27,7 +25,7 @@ def compare(notebook: Path, backend: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         command,
         cwd=course,
-        env=environment_of(course, url(backend, course)),
+        env=environment_of(course, database.url),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -39,36 +37,22 @@ def compare(notebook: Path, backend: str) -> "subprocess.CompletedProcess[str]":
 @pytest.mark.slow("executes a notebook", weight=6)
 @pytest.mark.parametrize("backend", ["postgresql", "sqlite"])
 @each_lesson
-def test_a_fresh_run_gives_what_is_stored(lesson: Path, backend: str, course: Path) -> None:
-    run = compare(course / lesson.name, backend)
+def test_a_fresh_run_gives_what_is_stored(
+    lesson: Path, backend: str, course: Path, new_database: Callable[[str], Database]
+) -> None:
+    run = compare(course / lesson.name, new_database(backend))
     assert run.returncode == 0, run.stdout
     assert re.search(r"\d+ passed", run.stdout), run.stdout
 
 
-@pytest.mark.slow("executes a notebook", weight=6)
-@each_lesson
-def test_with_the_solutions_in_place_every_exercise_is_solved(lesson: Path, course: Path) -> None:
-    notebook = nbformat.read(course / lesson.name, as_version=4)
-    for cell in notebook.cells:
-        if name := cell.metadata.get("exercise"):
-            magic = re.match(r"%%writefile .*\n", cell.source)
-            solution = (course / "solutions" / f"{name}.py").read_text()
-            cell.source = (magic[0] if magic else "") + solution
-    execute(notebook, course)
-    checks = [cell for cell in notebook.cells if re.match(r"check\.\w+\(", cell.source)]
-    assert checks
-    for cell in checks:
-        assert cell.outputs[0].text.startswith("✔"), (cell.source, cell.outputs[0].text)
-
-
 @pytest.mark.slow("executes a notebook")
-def test_a_stored_output_that_is_not_true_is_noticed(course: Path) -> None:
+def test_a_stored_output_that_is_not_true_is_noticed(course: Path, new_database: Callable[[str], Database]) -> None:
     path = course / LESSONS[0].name
     notebook = nbformat.read(path, as_version=4)
     *_, output = (output for cell in notebook.cells for output in cell.get("outputs", []) if "data" in output)
     assert "text/plain" in output.data
     output.data["text/plain"] = output.data["text/plain"].replace("0", "1")
     nbformat.write(notebook, path)
-    run = compare(path, "sqlite")
+    run = compare(path, new_database("sqlite"))
     assert run.returncode == 1
     assert "1 failed" in run.stdout

@@ -95,6 +95,7 @@ class Plan:
         pairs: Also kill the recovery from each crash, right before each of its own commits.
         jobs: How many runs go on at a time.
         time_limit: Seconds after which a run is given up as hung.
+        to_the_end: Go on when a run was not safe. Otherwise there are no results behind the first of these.
     """
 
     app_file: Path | None = None
@@ -103,6 +104,7 @@ class Plan:
     pairs: bool = False
     jobs: int = os.cpu_count() or 1
     time_limit: float = 30.0
+    to_the_end: bool = True
 
     def wanted(self, scenario: Scenario, points: Iterable[str]) -> list[str]:
         """Those of the points that are to be tried."""
@@ -130,7 +132,6 @@ def crash_test(
         DatabaseUnavailable: When there is no database to test on.
     """
     started = time.monotonic()
-    recorded: list[Result] = []
     results: list[Result] = []
     processes = warm_processes("widget_store.lab.crash_run")
     with open_databases(settings or read_settings()) as databases:
@@ -139,16 +140,22 @@ def crash_test(
         with _Runs(bench, plan.jobs, progress) as runs:
             for scenario in plan.scenarios:
                 runs.add(scenario, ())
+            recorded = sorted((result for _, result in runs.results()), key=_order(plan, []))
+            if plan.to_the_end or all(result.verdict == Verdict.SAFE for result in recorded):
+                for scenario, result in zip(plan.scenarios, recorded, strict=True):
+                    runs.add_all(scenario, _follow_ups(plan, scenario, result))
             for scenario, result in runs.results():
-                (results if result.points else recorded).append(result)
-                for points in _follow_ups(plan, scenario, result):
-                    runs.add(scenario, points)
+                results.append(result)
+                if result.verdict != Verdict.SAFE and not plan.to_the_end:
+                    runs.cancel()
+                else:
+                    runs.add_all(scenario, _follow_ups(plan, scenario, result))
     order = _order(plan, recorded)
     seconds = time.monotonic() - started
     reached = {each.scenario: each.reached for each in recorded}
     tried = [point for each in plan.scenarios for point in plan.wanted(each, reached[each.name])]
     never_met = [pattern for pattern in plan.points if not any(fnmatchcase(point, pattern) for point in tried)]
-    return Report(sorted(recorded, key=order), sorted(results, key=order), seconds, plan.app_file, never_met)
+    return Report(recorded, sorted(results, key=order), seconds, plan.app_file, never_met)
 
 
 def _follow_ups(plan: Plan, scenario: Scenario, result: Result) -> list[tuple[str, ...]]:
@@ -197,6 +204,16 @@ class _Runs:
 
     def add(self, scenario: Scenario, points: tuple[str, ...]) -> None:
         self._waiting[self._threads.submit(self._run, scenario, points)] = scenario
+
+    def add_all(self, scenario: Scenario, runs: Iterable[tuple[str, ...]]) -> None:
+        for points in runs:
+            self.add(scenario, points)
+
+    def cancel(self) -> None:
+        """Begin no more of those that were added. Begun is, besides those that are going on, all that came before."""
+        for future in list(self._waiting):
+            if future.cancel():
+                del self._waiting[future]
 
     def results(self) -> Iterator[tuple[Scenario, Result]]:
         while self._waiting:

@@ -14,16 +14,17 @@ from widget_store.lab.scenarios import SCENARIOS, Scenario
 _TIME_LIMIT_SECONDS = 20.0
 
 
-def try_points(file: Path, *stories: str | Scenario, points: tuple[str, ...] = ()) -> Report:
+def try_points(file: Path, *stories: str | Scenario, points: tuple[str, ...] = (), to_the_end: bool = False) -> Report:
     """Play stories with a learner's checkout: undisturbed, and once for each crash point that fits a pattern.
 
     Args:
         file: The learner's file.
         stories: Scenarios, or their names in `SCENARIOS`.
         points: Patterns of the crash points to try; none by default.
+        to_the_end: Go on when a run was not safe; a learner is told of the first only, and waits for no others.
     """
     scenarios = tuple(SCENARIOS[story] if isinstance(story, str) else story for story in stories)
-    return crash_test(Plan(file, scenarios, points, time_limit=_TIME_LIMIT_SECONDS))
+    return crash_test(Plan(file, scenarios, points, time_limit=_TIME_LIMIT_SECONDS, to_the_end=to_the_end))
 
 
 def must_be_safe(report: Report) -> int:

@@ -149,7 +149,8 @@ _ITS_POINTS = (
 def where_it_breaks(answer: Any) -> str:
     """The learner says of each crash point of a step whether a crash there breaks the books."""
     with _a_file(_TWO_IN_ONE) as checkout:
-        report = try_points(checkout, "declined", points=tuple(f"*/6.*/{point}" for point in _ITS_POINTS))
+        points = tuple(f"*/6.*/{point}" for point in _ITS_POINTS)
+        report = try_points(checkout, "declined", points=points, to_the_end=True)
     must_be_equal(answer, _verdicts(report), witness="it is")
     return (
         "So it is: broken from the first commit of its own to the record of DBOS, four points on end; safe before and "
