@@ -33,9 +33,11 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow("a JupyterLab, a kernel and 
 
 
 @pytest.fixture(scope="module")
-def course() -> Iterator[Path]:
-    with copied_course() as folder:
-        yield folder
+def course(public_folder: Path) -> Iterator[Path]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tempfile.tempdir", str(public_folder))
+        with copied_course() as folder:
+            yield folder
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +193,7 @@ def checks(course: Path, lesson: str) -> list[int]:
 
 
 @pytest.fixture
-def open_solved(lab_url: str, page: Page, lesson: str, checks: list[int]) -> Locator:
+def solved(lab_url: str, page: Page, lesson: str, checks: list[int]) -> Locator:
     """A lesson in which every exercise is done, run from top to bottom."""
     opened = open_lesson(page, lab_url, f"{SOLVED}{lesson}")
     run_all(page)
@@ -200,11 +202,11 @@ def open_solved(lab_url: str, page: Page, lesson: str, checks: list[int]) -> Loc
 
 
 def test_a_lesson_with_its_solutions_is_solved_and_keeps_nobody_out(
-    open_solved: Locator, lesson: str, checks: list[int], screenshots: Path, barriers: Callable[[Page, str], str]
+    solved: Locator, lesson: str, checks: list[int], screenshots: Path, barriers: Callable[[Page, str], str]
 ) -> None:
-    page = open_solved.page
+    page = solved.page
     for place in checks:
-        check = open_solved.locator(".jp-Cell").nth(place)
+        check = solved.locator(".jp-Cell").nth(place)
         expect(check.locator(".jp-OutputArea-output")).to_have_text(re.compile("^✔"))
     assert barriers(page, OURS) == ""
     take_pictures(page, screenshots, lesson)

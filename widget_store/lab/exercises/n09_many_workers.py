@@ -6,8 +6,6 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from dbos import DBOSClient
-
 from widget_store.lab.checks import NotAttempted, Wrong, on_answer, on_file
 from widget_store.lab.databases import open_databases
 from widget_store.lab.judging import function_in, must_be_equal
@@ -46,7 +44,7 @@ def _dispatched_one_at_a_time(file: Path) -> str:
             workers.buy(customer, at=workers.names[number % 2])
         for customer in _CUSTOMERS:
             workers.pay(customer)
-        _must_be_on_a_queue_that_exists(workers.client)
+        _must_be_on_a_queue_that_exists(workers)
         workers.wait_until_idle()
         spans, worker_of = _spans(workers)
     if len(spans) < len(_CUSTOMERS):
@@ -139,9 +137,9 @@ def _two_workers(app: Path | None = None, *, dispatch_interval: float) -> Iterat
         yield workers
 
 
-def _must_be_on_a_queue_that_exists(client: DBOSClient) -> None:
-    known = {queue.name for queue in client.list_queues()}
-    for workflow in client.list_workflows(status="ENQUEUED", load_input=False):
+def _must_be_on_a_queue_that_exists(workers: Workers) -> None:
+    known = set(workers.state.query("SELECT name FROM dbos.queues")["name"])  # DBOSClient warns of it in a notebook
+    for workflow in workers.client.list_workflows(status="ENQUEUED", load_input=False):
         if workflow.queue_name not in known:
             raise Wrong(f"{workflow.workflow_id} is on a queue {workflow.queue_name!r}, which nobody has registered.")
 
