@@ -51,6 +51,16 @@ def checkout_workflow(key: str) -> None:
     raise ZeroDivisionError("the widget machine is on fire")
 """
 
+SILENT_APP = """
+from dbos import DBOS
+from widget_store.transactions import create_order
+
+
+@DBOS.workflow()
+def checkout_workflow(key: str) -> None:
+    create_order()
+"""
+
 
 @pytest.fixture(scope="module")
 def impatient(new_database: Callable[[str], Database], public_folder: Path) -> Iterator[Serving]:
@@ -418,6 +428,13 @@ def test_a_slow_workflow_is_told_from_one_without_stock(serving_app: Callable[[s
     answer = store.buy(key)
     assert (answer.status_code, "same key" in answer.json()["detail"]) == (504, True)
     assert store.pay(key).status_code == 504
+
+
+@pytest.mark.slow("starts a store")
+def test_a_workflow_that_has_ended_without_a_word_is_told(serving_app: Callable[[str], Serving]) -> None:
+    store, key = serving_app(SILENT_APP), new_key()
+    for answer, event in ((store.buy(key), "payment_id"), (store.pay(key), "order_id")):
+        assert (answer.status_code, f"never published the event '{event}'" in answer.text) == (500, True), answer.text
 
 
 @pytest.mark.slow("starts a store")

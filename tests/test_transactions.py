@@ -148,3 +148,20 @@ def test_the_tables_can_be_created_again_without_harm(bound_database: Database, 
         create_tables(connection)
     assert shelf(books)[0] == 5
     assert len(books.store("SELECT order_id FROM orders")) == 1
+
+
+def test_a_transaction_in_another_is_a_part_of_it(books: Books) -> None:
+    @transaction
+    def order_and_take(fails: bool) -> int:
+        order_id = transactions.create_order()
+        assert transactions.reserve_inventory()
+        if fails:
+            raise KeyError("after both")
+        return order_id
+
+    with pytest.raises(KeyError, match="after both"):
+        order_and_take(fails=True)
+    assert books.store("SELECT order_id FROM orders") == []
+    assert shelf(books) == (FULL_SHELF, FULL_SHELF)
+    assert status(books, order_and_take(fails=False)) == PENDING
+    assert shelf(books) == (FULL_SHELF - 1, FULL_SHELF)

@@ -10,7 +10,7 @@ background work has none: it changes no workflow. A crash point has a name that 
               taking up of a dead process's workflows
     STEP      the step, by DBOS's number for it and its name; or `start`, `end`, `send` and the like
     PHASE     body        the inside of a step that is not a transaction
-              effect      the step's own SQL (a transaction's: with the checkpoint that makes it exactly once)
+              effect      the step's own SQL (a transaction's: with the receipt that makes it exactly once)
               checkpoint  DBOS's record of the step: from here on, it does not run again
               status      DBOS's record of the workflow: started, ended, queued
               message     a message to a workflow

@@ -40,7 +40,7 @@ CheckoutWorkflow = Callable[[str], Any]
 
 
 class CheckoutFailed(Exception):
-    """The workflow itself raised an error, so no event will ever come."""
+    """The workflow has ended, with an error or without a word: no event will ever come."""
 
 
 def create_app(  # noqa: C901, PLR0913, PLR0915 - one small function for each row of the interface, and what they need
@@ -210,8 +210,10 @@ class _Answers:
             # The order id is the last thing a checkout publishes. It may have ended since we looked for the event.
             if await DBOS.get_event_async(workflow_id, ORDER_ID, timeout_seconds=0) is not None:
                 return await DBOS.get_event_async(workflow_id, name, timeout_seconds=0)
-            if workflow is None or workflow.status == "SUCCESS":
+            if workflow is None:
                 return None
+            if workflow.status == "SUCCESS":
+                raise CheckoutFailed(f"it has ended, and never published the event {name!r}.")
             if left > look_for:
                 await asyncio.sleep(_PAUSE_SECONDS)  # an event that is None is there at once, each time it is asked for
 

@@ -1,11 +1,13 @@
 """Database work that happens exactly once, however often the process dies around it.
 
-DBOS's SQLAlchemy datasource commits a function's own SQL and the checkpoint that records its result in *one*
-transaction. So there is no moment at which the work is done and DBOS does not know it: after a crash, a step is either
-wholly there or wholly absent, and recovery runs it again only in the second case.
+DBOS's SQLAlchemy datasource commits a function's own SQL and a *receipt*, a row with its result, in one transaction. So
+there is no moment at which the work is done and nothing tells of it: after a crash, a step is either wholly there or
+wholly absent, and recovery runs it again only in the second case. The step's checkpoint in DBOS's own list follows a
+moment later; where it is missing, recovery finds the receipt.
 """
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from functools import wraps
 from typing import TYPE_CHECKING, Literal, ParamSpec, TypeVar
 
@@ -23,6 +25,7 @@ TRANSACTION = "widget_store.transaction"
 """Under this name a connection's `info` holds the name of the transaction that is running on it."""
 
 _datasource: SQLAlchemyDatasource | None = None
+_is_inside: ContextVar[bool] = ContextVar("whether a transaction is running", default=False)
 
 
 def bind(datasource: SQLAlchemyDatasource) -> None:
@@ -32,11 +35,12 @@ def bind(datasource: SQLAlchemyDatasource) -> None:
 
 
 def transaction(function: Callable[P, R]) -> Callable[P, R]:
-    """Make a function an exactly-once step: its SQL and its checkpoint commit together, or not at all.
+    """Make a function an exactly-once step: its SQL and its receipt commit together, or not at all.
 
     Inside, `sql_session()` is the session to work with. In a workflow the function runs once, and a recovered workflow
     gets its recorded result; outside a workflow it is an ordinary transaction. The isolation is READ COMMITTED on
-    PostgreSQL, where a single conditional `UPDATE` sees the latest row; SQLite has one writer at a time anyway.
+    PostgreSQL, where a single conditional `UPDATE` sees the latest row; SQLite has one writer at a time anyway. Called
+    by another transaction, the function is a part of it: its work commits with the other's.
 
     Args:
         function: A plain function. Its arguments and its result must be picklable.
@@ -47,10 +51,16 @@ def transaction(function: Callable[P, R]) -> Callable[P, R]:
 
     def named(*args: P.args, **kwargs: P.kwargs) -> R:
         sql_session().connection().info[TRANSACTION] = function.__name__
-        return function(*args, **kwargs)
+        outside = _is_inside.set(True)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            _is_inside.reset(outside)
 
     @wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        if _is_inside.get():
+            return function(*args, **kwargs)
         options: DatasourceOptions = {"name": function.__name__, "isolation_level": _isolation()}
         return _bound().run_tx_step(options, named, *args, **kwargs)
 

@@ -41,6 +41,11 @@ def test_a_crash_is_a_band_from_death_to_return_with_a_label() -> None:
     assert [label.text for label in _shapes(picture, "crash")] == ["✖ crash, away 1.0 s"]
 
 
+def test_labels_of_crashes_that_are_close_do_not_cover_each_other() -> None:
+    picture = draw(STORY, [Death(101, 101.1), Death(101.2, 101.3)])
+    assert [label.text for label in _shapes(picture, "crash")] == ["✖", "✖ crash, away 0.1 s"]
+
+
 def test_what_ran_after_the_recovery_is_marked_in_words() -> None:
     assert "after recovery" in draw(STORY, [Death(101, 102)])
     assert "after recovery" not in draw(STORY, [])

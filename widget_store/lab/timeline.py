@@ -159,17 +159,17 @@ class _Picture:
 
     def _away(self, deaths: Sequence[Death], height: float) -> list[str]:
         """A hatched band for each time the process was dead, with as much of a label as there is room for."""
-        shapes, free_from = [], 0.0
-        for death in deaths:
+        shapes = []
+        next_ones = [*(self._x(death.died_at) for death in deaths), float("inf")][1:]
+        for death, next_left in zip(deaths, next_ones, strict=True):
             left, right = self._x(death.died_at), self._x(death.back_at or self._start + self._seconds)
             label = "✖ crash" if death.back_at is None else f"✖ crash, away {death.back_at - death.died_at:.1f} s"
             shapes.append(
                 f'<rect class="away" x="{left}" y="{_TOP - 8}" width="{max(3.0, right - left):.1f}"'
                 f' height="{height - _TOP + 8}"/>'
                 f'<text class="crash" x="{left}" y="{_TOP - 28}" font-size="12">'
-                f"{label if left >= free_from else '✖'}</text>"
+                f"{label if next_left - left >= _LABEL_WIDTH else '✖'}</text>"
             )
-            free_from = left + _LABEL_WIDTH
         return shapes
 
 
