@@ -14,7 +14,7 @@ from sqlalchemy.engine import make_url
 
 from tests.support import Books, Serving, end_fork_server, eventually, new_key, serving
 from widget_store.database import Database, at_url, open_database
-from widget_store.lab.databases import roomy_memory, stop_own_server
+from widget_store.lab.databases import hurry, roomy_memory, stop_own_server
 from widget_store.settings import Settings
 
 MARK = "STARTED_BY_TESTS"
@@ -85,9 +85,7 @@ def postgresql(public_folder: Path) -> Iterator[Database]:
     It does not wait for the disk: here processes are killed, and only a power cut takes what the system has cached.
     """
     with open_database(Settings(data_dir=public_folder / "shared", database_url=None)) as database:
-        with psycopg.connect(_libpq_url(database), autocommit=True) as connection:
-            connection.execute("ALTER SYSTEM SET fsync = off")
-            connection.execute("SELECT pg_reload_conf()")
+        hurry(database)
         yield database
 
 

@@ -82,7 +82,7 @@ def serve(worker: Worker, on_ready: Callable[[int], None], crash_points: CrashPo
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # what a learner's file has printed, no crash takes back
-    gc.freeze()  # what was imported never becomes garbage: the collector leaves it alone, and its memory stays shared
+    gc.freeze()  # what was imported never becomes garbage: the collector need not look at it, nor write to it
     system, transactions = _engines(worker.database)
     if crash_points is not None:
         crash_points.watch(system)

@@ -47,6 +47,36 @@ def test_a_checkout_that_hangs_is_given_up(crash: Callable[..., Report], tmp_pat
     assert "not done within 3 s" in result.violations[0]
 
 
+@pytest.mark.slow("kills a store at each crash point of two steps, twice")
+def test_what_stops_at_the_first_unsafe_run_ends_with_it(
+    crash: Callable[..., Report], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = {"app": MUTANTS / "plain_reserve.py", "points": ("*/1.*", "*/2.*", "*/[67].*")}
+    all_of_it = crash("declined", **plan).results
+    first = next(place for place, result in enumerate(all_of_it) if result.verdict != Verdict.SAFE)
+    assert first + 1 < len(all_of_it), "there is more behind it"
+    begun: list[tuple[str, ...]] = []
+
+    def note_and_run(bench: Bench, scenario: Scenario, points: tuple[str, ...]) -> Result:
+        begun.append(points)
+        return run(bench, scenario, points)
+
+    monkeypatch.setattr("widget_store.lab.crash_test.run", note_and_run)
+    stopped = crash("declined", **plan, to_the_end=False).results
+    assert [(each.point, each.verdict) for each in stopped] == [(e.point, e.verdict) for e in all_of_it[: first + 1]]
+    assert len(begun) <= 1 + (first + 1) + 1, "the recording, these, and the one that began meanwhile"
+
+
+@pytest.mark.slow("starts a store")
+def test_stories_that_fail_undisturbed_are_all_told_and_no_point_is_tried(
+    crash: Callable[..., Report], tmp_path: Path
+) -> None:
+    app = an_app(tmp_path, "raise RuntimeError('no widgets today')")
+    report = crash("paid", "declined", app=app, to_the_end=False)
+    assert [(run.scenario, run.verdict) for run in report.recorded] == [("paid", "broken"), ("declined", "broken")]
+    assert report.results == []
+
+
 @pytest.mark.slow("starts a store")
 def test_a_checkout_that_raises_is_broken_and_the_verdict_says_how(
     crash: Callable[..., Report], tmp_path: Path

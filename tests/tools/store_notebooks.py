@@ -29,7 +29,7 @@ def all_notebooks() -> list[Path]:
 
 @contextlib.contextmanager
 def copied_course() -> Iterator[Path]:
-    """Copy the notebooks and the solutions to where a learner has done nothing yet, and a database of its own runs."""
+    """Copy the notebooks and the solutions to where a learner has done nothing yet."""
     folder = Path(tempfile.mkdtemp(prefix="widget-store-course-")).resolve()
     folder.chmod(0o755)  # as root, the embedded PostgreSQL runs as another user
     try:
@@ -87,7 +87,7 @@ def put_navigation(notebook: nbformat.NotebookNode, text: str) -> None:
     notebook.cells[-1].source = text
 
 
-def execute(notebook: nbformat.NotebookNode, course: Path, database_url: str | None = None) -> None:
+def execute(notebook: nbformat.NotebookNode, course: Path) -> None:
     """Run a notebook's cells in a copied course; raise `CellExecutionError` where one fails."""
     for cell in notebook.cells:
         if cell.cell_type == "code":
@@ -100,7 +100,7 @@ def execute(notebook: nbformat.NotebookNode, course: Path, database_url: str | N
         record_timing=False,
         store_widget_state=False,
     )
-    client.execute(env=environment_of(course, database_url))
+    client.execute(env=environment_of(course))
 
 
 def failed_cell(notebook: nbformat.NotebookNode) -> int:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Self
 
@@ -92,10 +93,12 @@ class Plan:
         app_file: A learner's file; None for the store's own checkout.
         scenarios: Which stories; all of them by default.
         points: Patterns of crash points; a point that matches one of them is tried.
-        pairs: Also kill the recovery from each crash, right before each of its own commits.
+        pairs: Also kill the recovery from each crash, right before each of its own commits. Only in a test that goes
+            on to the end.
         jobs: How many runs go on at a time.
         time_limit: Seconds after which a run is given up as hung.
-        to_the_end: Go on when a run was not safe. Otherwise there are no results behind the first of these.
+        to_the_end: Go on when a run was not safe. Otherwise no other is begun then, and there are no results behind
+            the first that was not.
     """
 
     app_file: Path | None = None
@@ -132,7 +135,7 @@ def crash_test(
         DatabaseUnavailable: When there is no database to test on.
     """
     started = time.monotonic()
-    results: list[Result] = []
+    play = _play_to_the_end if plan.to_the_end else _play_to_the_first_unsafe
     processes = warm_processes("widget_store.lab.crash_run")
     with open_databases(settings or read_settings()) as databases:
         bench = Bench(processes, databases, plan.app_file, plan.time_limit)
@@ -140,22 +143,42 @@ def crash_test(
         with _Runs(bench, plan.jobs, progress) as runs:
             for scenario in plan.scenarios:
                 runs.add(scenario, ())
-            recorded = sorted((result for _, result in runs.results()), key=_order(plan, []))
-            if plan.to_the_end or all(result.verdict == Verdict.SAFE for result in recorded):
-                for scenario, result in zip(plan.scenarios, recorded, strict=True):
-                    runs.add_all(scenario, _follow_ups(plan, scenario, result))
-            for scenario, result in runs.results():
-                results.append(result)
-                if result.verdict != Verdict.SAFE and not plan.to_the_end:
-                    runs.cancel()
-                else:
-                    runs.add_all(scenario, _follow_ups(plan, scenario, result))
-    order = _order(plan, recorded)
+            recorded, results = play(plan, runs)
     seconds = time.monotonic() - started
     reached = {each.scenario: each.reached for each in recorded}
-    tried = [point for each in plan.scenarios for point in plan.wanted(each, reached[each.name])]
-    never_met = [pattern for pattern in plan.points if not any(fnmatchcase(point, pattern) for point in tried)]
-    return Report(recorded, sorted(results, key=order), seconds, plan.app_file, never_met)
+    wanted = [point for each in plan.scenarios for point in plan.wanted(each, reached[each.name])]
+    never_met = [pattern for pattern in plan.points if not any(fnmatchcase(point, pattern) for point in wanted)]
+    return Report(recorded, results, seconds, plan.app_file, never_met)
+
+
+def _play_to_the_end(plan: Plan, runs: "_Runs") -> tuple[list[Result], list[Result]]:
+    """Every run: those of a scenario's crash points as soon as they are recorded."""
+    recorded: list[Result] = []
+    results: list[Result] = []
+    for scenario, result in runs.results():
+        (results if result.points else recorded).append(result)
+        runs.add_all(scenario, _follow_ups(plan, scenario, result))
+    order = _order(plan, recorded)
+    return sorted(recorded, key=order), sorted(results, key=order)
+
+
+def _play_to_the_first_unsafe(plan: Plan, runs: "_Runs") -> tuple[list[Result], list[Result]]:
+    """Every recording, and if all are safe, run after run in their order until one is not."""
+    by_scenario = _order(plan, [])
+    recordings = sorted(runs.results(), key=lambda recording: by_scenario(recording[1]))
+    recorded = [result for _, result in recordings]
+    if any(result.verdict != Verdict.SAFE for result in recorded):
+        return recorded, []
+    for scenario, result in recordings:
+        runs.add_all(scenario, _follow_ups(plan, scenario, result))
+    results: list[Result] = []
+    for _, result in runs.results():
+        results.append(result)
+        if result.verdict != Verdict.SAFE:
+            runs.cancel()
+    results.sort(key=_order(plan, recorded))
+    safe = list(takewhile(lambda result: result.verdict == Verdict.SAFE, results))
+    return recorded, results[: len(safe) + 1]  # what else was going on, chance decides
 
 
 def _follow_ups(plan: Plan, scenario: Scenario, result: Result) -> list[tuple[str, ...]]:

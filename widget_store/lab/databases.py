@@ -86,7 +86,7 @@ class _OwnServer:
             with contextlib.ExitStack() as stack:
                 folder = stack.enter_context(_scratch_folder())
                 server = stack.enter_context(open_database(Settings(data_dir=folder, database_url=None)))
-                _hurry(server)
+                hurry(server)
                 self._resources, self._server = stack.pop_all(), server
             return server
 
@@ -106,7 +106,7 @@ stop_own_server = _own_server.close
 atexit.register(stop_own_server)
 
 
-def _hurry(server: Database) -> None:
+def hurry(server: Database) -> None:
     """Let a server not wait for the disk: it is thrown away after the tests, and nobody cuts its power."""
     with _connected(make_url(server.url)) as connection:
         connection.execute("ALTER SYSTEM SET fsync = off")

@@ -21,7 +21,8 @@ def try_points(file: Path, *stories: str | Scenario, points: tuple[str, ...] = (
         file: The learner's file.
         stories: Scenarios, or their names in `SCENARIOS`.
         points: Patterns of the crash points to try; none by default.
-        to_the_end: Go on when a run was not safe; a learner is told of the first only, and waits for no others.
+        to_the_end: Go on when a run was not safe. A learner is told of the first only, and waits for those no longer
+            than it takes to end what has begun.
     """
     scenarios = tuple(SCENARIOS[story] if isinstance(story, str) else story for story in stories)
     return crash_test(Plan(file, scenarios, points, time_limit=_TIME_LIMIT_SECONDS, to_the_end=to_the_end))

@@ -138,6 +138,10 @@ class Lab(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     def refresh(self) -> None:
         """Show what the database holds now."""
+        with self.store.followers.looking():
+            self._look()
+
+    def _look(self) -> None:
         if not self.store.is_open():
             self.shelf.value = "■ The store is closed. Run the cell that opened it again."
             return

@@ -65,6 +65,11 @@ class Store:
         webhook_secret: When given, the store believes only payments that are signed with it; `pay` signs none.
         application_version: The version of the workflows' code. A text pins it; "auto" is DBOS's own, a hash of their
             source; the store's own is pinned.
+
+    Attributes:
+        deaths: Of the serving process, as far as this kernel has seen them.
+        url: Where the store answers.
+        followers: Panels that show what the database holds; they let go of it when the store is closed.
     """
 
     _of_this_kernel: ClassVar["Store | None"] = None
@@ -80,7 +85,7 @@ class Store:
     ) -> None:
         self.deaths: list[Death] = []
         self.url = ""
-        self.followers = Followers()  # panels
+        self.followers = Followers()
         self._app = app
         self._application_version = application_version
         # Without the secret of a real payment provider: in a lesson, the learner reports the payments, and in the one
@@ -181,14 +186,16 @@ class Store:
         atexit.unregister(self.close)
         if Store._of_this_kernel is self:
             Store._of_this_kernel = None
-        self.stop()
-        self.followers.end()
-        self._http.close()
-        self._http = _client()
-        if self._state is not None:
-            self._state.close()
-        self._state = self._database = None
-        self._resources.close()
+        try:
+            self.followers.end()
+            self.stop()
+        finally:  # also when the learner interrupts it
+            self._http.close()
+            self._http = _client()
+            if self._state is not None:
+                self._state.close()
+            self._state = self._database = None
+            self._resources.close()
 
     def is_open(self) -> bool:
         """Whether the store was started, and neither closed nor replaced by another since; it may be stopped."""

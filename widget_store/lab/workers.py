@@ -44,6 +44,9 @@ class Workers:
         database: The database they share; that of the settings by default.
         payment_timeout: Seconds a checkout waits for its payment.
         dispatch_interval: Seconds each of the ten dispatch steps takes.
+
+    Attributes:
+        followers: Panels that show what the database holds; they let go of it when the workers are closed.
     """
 
     _of_this_kernel: ClassVar["Workers | None"] = None
@@ -57,7 +60,7 @@ class Workers:
         payment_timeout: float | None = None,
         dispatch_interval: float | None = None,
     ) -> None:
-        self.followers = Followers()  # panels
+        self.followers = Followers()
         self._how_many = how_many
         self._app_file = None if app is None else Path(app)
         self._database = database
@@ -131,15 +134,17 @@ class Workers:
         atexit.unregister(self.close)
         if Workers._of_this_kernel is self:
             Workers._of_this_kernel = None
-        for worker in self._workers:
-            worker.kill()
-        self._workers.clear()
-        self.followers.end()
-        self._http.close()
-        if self._state is not None:
-            self._state.close()
-            self._state = None
-        self._resources.close()
+        workers, self._workers = self._workers, []
+        try:
+            for worker in workers:
+                worker.kill()
+            self.followers.end()
+        finally:  # also when the learner interrupts it
+            self._http.close()
+            if self._state is not None:
+                self._state.close()
+                self._state = None
+            self._resources.close()
 
     @property
     def names(self) -> list[str]:

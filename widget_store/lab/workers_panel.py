@@ -124,6 +124,10 @@ class WorkersPanel(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
 
     def refresh(self) -> None:
         """Show what the database holds now, and who lives."""
+        with self.workers.followers.looking():
+            self._look()
+
+    def _look(self) -> None:
         if not self.workers.is_open():
             self.message.value = _as_message("status", "■ The workers are closed. Run the cell that starts them again.")
             return

@@ -138,7 +138,7 @@ def _two_workers(app: Path | None = None, *, dispatch_interval: float) -> Iterat
 
 
 def _must_be_on_a_queue_that_exists(workers: Workers) -> None:
-    known = set(workers.state.query("SELECT name FROM dbos.queues")["name"])  # DBOSClient warns of it in a notebook
+    known = set(workers.state.query("SELECT name FROM dbos.queues")["name"])  # list_queues warns in a notebook
     for workflow in workers.client.list_workflows(status="ENQUEUED", load_input=False):
         if workflow.queue_name not in known:
             raise Wrong(f"{workflow.workflow_id} is on a queue {workflow.queue_name!r}, which nobody has registered.")
