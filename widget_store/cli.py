@@ -96,7 +96,7 @@ def doctor(_options: argparse.Namespace) -> int:
 
 def bench(options: argparse.Namespace) -> int:
     """The benchmarks, in a process of their own."""
-    return _run_python("-m", "widget_store.lab.bench", *(["--json"] if options.json else []))
+    return _run_python("-m", "widget_store.lab.bench", *options.more)
 
 
 def crash_test(options: argparse.Namespace) -> int:
@@ -197,10 +197,11 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=crash_test, more=[])
 
     command = commands.add_parser(
-        "bench", help="measure how fast the store is, and how far from the database's own speed"
+        "bench",
+        help="measure how fast the store is, and how far from the database's own speed",
+        add_help=False,  # its own help says more
     )
-    command.add_argument("--json", action="store_true", help="print JSON")
-    command.set_defaults(run=bench)
+    command.set_defaults(run=bench, more=[])
 
     command = commands.add_parser("progress", help="list the exercises of the course, and those you have solved")
     command.set_defaults(run=progress)

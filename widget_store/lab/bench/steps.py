@@ -1,0 +1,39 @@
+"""An app to measure: workflows that do nothing but take steps. It is served with `--app`."""
+
+import asyncio
+import time
+
+from dbos import DBOS
+from fastapi import APIRouter
+
+from widget_store import sql_session, transaction
+from widget_store.schema import products
+
+router = APIRouter()
+
+
+@DBOS.step()
+def plain_step() -> None:
+    """Do nothing."""
+
+
+@transaction
+def transaction_step() -> None:
+    """Change one row."""
+    sql_session().execute(products.update().values(inventory=products.c.inventory))
+
+
+@DBOS.workflow()
+def take_steps(kind: str, how_many: int) -> float:
+    """Take so many steps of a kind, and return the seconds that they took."""
+    step = {"plain": plain_step, "transaction": transaction_step}[kind]
+    started = time.perf_counter()
+    for _ in range(how_many):
+        step()
+    return time.perf_counter() - started
+
+
+@router.post("/steps/{kind}/{how_many}")
+async def steps(kind: str, how_many: int) -> float:
+    """Run such a workflow."""
+    return await asyncio.to_thread(take_steps, kind, how_many)
