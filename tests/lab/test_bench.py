@@ -17,16 +17,15 @@ from widget_store.settings import Settings
 
 @pytest.mark.slow("starts, kills and stops several stores")
 def test_a_quick_run_gives_every_figure_its_unit_and_floor() -> None:
-    command = [sys.executable, "-m", "widget_store.lab.bench", "--json", "--quick", "--growth"]
+    command = [sys.executable, "-m", "widget_store.lab.bench", "--json", "--quick"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
 
     figures = json.loads(done.stdout)
     names = [figure["name"] for figure in figures]
-    assert len(set(names)) == len(names) >= 30
+    assert len(set(names)) == len(names) >= 24
     for call in ("buy", "pay"):  # with nothing else going on, and as a busy store answers
         assert {f"{call}, one customer, store at rest", f"{call}, one customer, dispatching"} <= set(names)
-    assert "buy, one customer, 20 finished orders" in names
     assert "buy, 16 customers, --workers 2, 99th percentile" in names
     for figure in figures:
         assert set(figure) == {"name", "value", "unit", "floor", "ratio"}
