@@ -57,7 +57,7 @@ def lab_url(course: Path) -> Iterator[str]:
     port = free_port()
     address = f"http://127.0.0.1:{port}/lab"
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", f"--port={port}", "--allow-root"]
-    command += ["--IdentityProvider.token=", f"--ServerApp.root_dir={course}"]
+    command += ["--IdentityProvider.token=", "--ServerApp.disable_check_xsrf=True", f"--ServerApp.root_dir={course}"]
     log = folder / "jupyterlab.log"
     with log.open("w") as output, subprocess.Popen(command, env=environment, stderr=output, stdout=output) as server:
         wait_until(lambda: answers(address), "JupyterLab", log)
@@ -95,7 +95,7 @@ def _kernels_end_with_their_test(lab_url: str) -> Iterator[None]:
     yield
     api = f"{lab_url.removesuffix('/lab')}/api/sessions"
     for session in httpx.get(api).json():
-        httpx.delete(f"{api}/{session['id']}")
+        httpx.delete(f"{api}/{session['id']}").raise_for_status()
 
 
 def open_lesson(page: Page, lab_url: str, lesson: str) -> Locator:
