@@ -44,6 +44,13 @@ PREDICTED = Experiment(order="PENDING", shelf=100, crash=A_CRASH)
 # --- the model
 
 
+def test_the_order_is_found_whatever_its_number() -> None:
+    orders = pd.DataFrame({"status": ["CANCELLED"]}, index=[2])  # number 1 went with the commit that was never made
+    look = replace(a_look("CANCELLED", 100), orders=orders)
+    (order, *_) = replace(PREDICTED, crash=replace(A_CRASH, recovered=look)).rows()
+    assert order.end == "CANCELLED"
+
+
 def test_a_prediction_is_compared_with_what_the_crash_left() -> None:
     order, shelf, step = PREDICTED.rows()
     assert (order.said, order.left, order.end, order.verdict) == ("PENDING", ("PENDING",), "CANCELLED", "✔ as you said")

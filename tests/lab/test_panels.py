@@ -119,6 +119,20 @@ def test_clicks_not_made_are_made_up_for_once(lab: Lab) -> None:
     assert (lab.customer.purchases, lab.customer.payments) == (2, 2)
 
 
+def test_a_second_click_reports_the_same_payment_and_gets_the_same_answer(lab: Lab) -> None:
+    lab.pay.click()
+    assert "There is no payment yet" in lab.message.value
+    lab.unless_you_did("buy", "pay")
+    paid, payments = lab.message.value, lab.customer.payments
+    lab.pay.click()
+    assert (lab.message.value, lab.customer.payments) == (paid, payments)
+    lab.decline.click()
+    assert "is paid already" in lab.message.value
+    lab.buy.click()
+    assert "Now pay, or decline" in lab.message.value
+    lab.decline.click()
+
+
 def test_to_decline_is_not_to_pay(lab: Lab) -> None:
     lab.buy.click()
     lab.decline.click()

@@ -112,8 +112,8 @@ class Experiment:
 
 
 def order_in(look: Look) -> str:
-    """The status of the first order."""
-    return str(look.orders["status"].get(1, NO_ORDER)) if len(look.orders) else NO_ORDER
+    """The status of the order: in each of these stories there is one at most, whatever its number."""
+    return str(look.orders["status"].iloc[0]) if len(look.orders) else NO_ORDER
 
 
 def shelf_in(look: Look) -> str:
@@ -204,7 +204,7 @@ class CrashLab(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
                 self.message,
                 self.outcome,
             ],
-            layout=widgets.Layout(padding="4px 0"),
+            layout=widgets.Layout(padding="4px 0", margin="0"),
         )
 
     def __repr__(self) -> str:
@@ -240,7 +240,8 @@ class CrashLab(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             self.outcome.value = draw(experiment)
             self._say("status", in_a_line(experiment))
         except WidgetStoreError as refusal:
-            self._say("alert", f"⚠ It could not be run: {refusal}")
+            why, _, _names_of_crash_points = str(refusal).partition("\n")
+            self._say("alert", f"⚠ It could not be run: {why}")
         except Exception as failure:  # noqa: BLE001 - an error in a thread would be shown nowhere else
             self._say("alert", f"⚠ Error: {type(failure).__name__}: {failure}")
         finally:

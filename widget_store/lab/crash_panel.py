@@ -117,7 +117,10 @@ class CrashMap(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             self.scenario.value = report.failures[0].scenario
         self._offer_points()
         controls = widgets.HBox([self.scenario, self.point, self.again], layout=widgets.Layout(flex_flow="row wrap"))
-        super().__init__([self.picture, controls, self.message, self.story], layout=widgets.Layout(padding="4px 0"))
+        layout = widgets.Layout(padding="4px 0", margin="0")
+        super().__init__([self.picture, controls, self.message, self.story], layout=layout)
+        if report.never_met and not any(run.verdict != Verdict.SAFE for run in report.recorded):
+            self._say("alert", f"? Not tried: no scenario comes by a crash point like {' or '.join(report.never_met)}.")
 
     def __repr__(self) -> str:
         """The verdict on each scenario: what does not change from one test to the next."""

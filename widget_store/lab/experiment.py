@@ -91,7 +91,7 @@ def crash_at(*points: str, story: str | Scenario = "paid", app: str | Path | Non
         exact: tuple[str, ...] = ()
         result = run(bench, scenario, exact, look)
         for pattern in points:
-            exact = (*exact, _first_like(pattern, result))
+            exact = (*exact, _first_like(pattern, result, "recovery" if exact else "story"))
             looks.clear()
             result = run(bench, scenario, exact, look)
     if result.verdict == Verdict.NOT_REACHED:
@@ -108,14 +108,14 @@ def _bench(app: Path | None) -> Iterator[Bench]:
         yield bench
 
 
-def _first_like(pattern: str, result: Result) -> str:
+def _first_like(pattern: str, result: Result, who: str) -> str:
     for point in result.reached:
         if fnmatchcase(point, pattern):
             return point
     if not result.reached:
         raise PointNotMet(f"The story broke off before any crash point: {'; '.join(result.violations)}")
     by_which = "\n  ".join(dict.fromkeys(result.reached))
-    raise PointNotMet(f"The story does not come by {pattern}. It comes by:\n  {by_which}")
+    raise PointNotMet(f"The {who} does not come by {pattern}.\nIt comes by:\n  {by_which}")
 
 
 def _look(database: Database) -> Look:

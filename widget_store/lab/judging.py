@@ -65,10 +65,15 @@ def must_be_equal(answer: object, truth: Mapping[str, Any], witness: str = "the 
     differences = [
         f"{name}: you said {answer[name]!r}, and {witness} {seen!r}"
         for name, seen in truth.items()
-        if answer[name] != seen
+        if not _is_the_same(answer[name], seen)
     ]
     if differences:
         raise Wrong("; ".join(differences) + ".")
+
+
+def _is_the_same(said: object, seen: object) -> bool:
+    """Whether an answer is right, also where it is a number in quotes, or in other letters than the database's."""
+    return said == seen or str(said).strip().casefold() == str(seen).casefold()
 
 
 def function_in(file: Path, name: str) -> Callable[..., Any]:

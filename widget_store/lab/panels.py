@@ -32,6 +32,7 @@ class Customer:
     says: str = "Nothing bought yet."
     purchases: int = 0
     payments: int = 0
+    _settled_id: str | None = None
 
     def buy(self) -> None:
         """Start a purchase. A second click during one changes nothing: it is the same purchase."""
@@ -61,16 +62,17 @@ class Customer:
         self.says = f"{added} {'widget was' if added == 1 else 'widgets were'} put on the shelf."
 
     def _settle(self, report: Callable[[str], int]) -> int | None:
-        if self.payment_id is None:
-            self.says = "There is nothing to pay: buy a widget first."
+        payment_id = self.payment_id or self._settled_id  # a second click reports the same payment once more
+        if payment_id is None:
+            self.says = "There is no payment yet: buy a widget first."
             return None
         try:
-            order_id = report(self.payment_id)
+            order_id = report(payment_id)
         except StoreRefused as refusal:
             if refusal.status < 500:
                 self.payment_id = None  # refused for good: it never blocks the next purchase
             raise
-        self.payment_id = None
+        self.payment_id, self._settled_id = None, payment_id
         return order_id
 
 
@@ -112,7 +114,7 @@ class Lab(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         crash = widgets.HBox([self.when, self.crash], layout=_WRAPPING)
         super().__init__(
             [widgets.HTML(_link(store)), self.shelf, storefront, crash, self.message, self.timeline],
-            layout=widgets.Layout(padding="4px 0"),
+            layout=widgets.Layout(padding="4px 0", margin="0"),
         )
         self._made_before = self._made()
         self._do(lambda: None)
