@@ -227,7 +227,7 @@ def test_a_purchase_by_clicks_goes_to_one_worker_and_its_payment_to_the_next(pan
     panel.workers.wait_until_dispatched(order_id)
     panel.refresh()
     assert f"<td>{order_id}</td><td>DISPATCHED</td><td>worker-1</td>" in panel.orders.value
-    assert "● lives: orders " in panel.state_of["worker-1"].value
+    assert "● lives, has " in panel.state_of["worker-1"].value
 
 
 def test_clicks_not_made_are_made_up_for(panel: WorkersPanel) -> None:
@@ -263,9 +263,53 @@ def test_what_goes_wrong_is_shown_in_the_panel(panel: WorkersPanel, monkeypatch:
 def test_a_worker_killed_by_a_click_is_shown_as_dead(new_database: Callable[[str], Database]) -> None:
     with Workers(2, database=new_database("sqlite")) as workers:
         panel = WorkersPanel(workers)
-        panel.unless_you_did("worker-2", "worker-1")
-        assert "✖ is dead: no orders" in panel.state_of["worker-2"].value
+        panel.unless_you_did("worker-2")
+        assert "✖ is dead, has no order" in panel.state_of["worker-2"].value
         assert panel.kill["worker-2"].disabled
+        panel.kill["worker-1"].click()
         panel.buy.click()
-        assert "No worker lives" in panel.message.value
+        assert "No worker lives. Run again from the cell with Workers.fresh." in panel.message.value
     assert "The workers are closed" in panel.message.value
+    assert "■ is closed" in panel.state_of["worker-1"].value
+    assert all(button.disabled for button in (panel.buy, panel.pay, *panel.kill.values()))
+    assert "The workers are closed" in WorkersPanel(workers).message.value
+
+
+def test_the_last_worker_that_lives_is_killed_by_a_click_only(new_database: Callable[[str], Database]) -> None:
+    with Workers(2, database=new_database("sqlite"), dispatch_interval=600) as workers:
+        panel = WorkersPanel(workers)
+        panel.unless_you_did("buy", "buy", "pay", "pay")
+        first, second = panel.crowd.order_ids
+        assert f"● lives, has order {first}" in panel.state_of["worker-1"].value
+        panel.kill["worker-1"].click()
+        assert list(panel.crowd.left_behind) == [first]
+        panel.unless_you_did("worker-2")
+        assert workers.alive() == ["worker-2"]
+        assert "worker-2 was not killed: it is the last that lives." in panel.message.value
+        eventually(lambda: first in workers.dispatches_at("worker-2"), "the survivor takes over")
+        panel.refresh()
+        assert f"● lives, has orders {first}, {second}" in panel.state_of["worker-2"].value
+
+
+def test_a_double_click_kills_once(new_database: Callable[[str], Database]) -> None:
+    with Workers(2, database=new_database("sqlite")) as workers:
+        panel = WorkersPanel(workers)
+        panel.kill["worker-2"].click()
+        panel.kill["worker-2"].click()
+        assert "worker-2 was killed" in panel.message.value
+        assert panel.crowd.killed == ["worker-2"]
+
+
+def test_a_worker_that_is_added_has_a_row_and_a_button(new_database: Callable[[str], Database]) -> None:
+    with Workers(1, database=new_database("sqlite")) as workers:
+        panel = WorkersPanel(workers)
+        workers.add()
+        panel.refresh()
+        assert "● lives, has no order" in panel.state_of["worker-2"].value
+        panel.kill["worker-2"].click()
+        assert workers.alive() == ["worker-1"]
+        assert "✖ is dead" in panel.state_of["worker-2"].value
+        workers.add()
+        panel.refresh()
+        assert "● lives" in panel.state_of["worker-2"].value
+        assert not panel.kill["worker-2"].disabled

@@ -1,17 +1,32 @@
 """What judges need: run a learner's file, kill it, and say in a line or two what came of it."""
 
+import os
 import runpy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
+
+from widget_store.database import Database
+from widget_store.lab import invariants
 from widget_store.lab.checks import Wrong
 from widget_store.lab.crash_map import describe, what_is_wrong
-from widget_store.lab.crash_run import Result, Verdict
+from widget_store.lab.crash_run import Bench, Result, Verdict, run
 from widget_store.lab.crash_test import Plan, Report, crash_test
+from widget_store.lab.databases import open_databases
 from widget_store.lab.scenarios import SCENARIOS, Scenario
+from widget_store.processes import warm_processes
+from widget_store.settings import read_settings
 
 _TIME_LIMIT_SECONDS = 20.0
+_TRIES = 8  # a kill may come to nothing when two workflows happen to go another way
+
+Rule = Callable[[sa.Connection], Iterable[str]]
+"""Looks at a database, and returns a sentence for each breach."""
 
 
 def try_points(file: Path, *stories: str | Scenario, points: tuple[str, ...] = (), to_the_end: bool = False) -> Report:
@@ -41,11 +56,75 @@ def must_be_safe(report: Report) -> int:
     return len(report.results)
 
 
+@dataclass(frozen=True)
+class Kill:
+    """A run that is killed, and what must be true of it.
+
+    Attributes:
+        story: What the customers do.
+        point: Where it is killed.
+        left: What must be true of what it leaves, before anything is recovered.
+        meanwhile: SQL that somebody else runs while nobody is there.
+        recovered: What must be true in the end; by default, all that must be true of the story.
+    """
+
+    story: Scenario
+    point: str
+    left: Rule = lambda _connection: ()
+    meanwhile: str = ""
+    recovered: Rule | None = None
+
+    def violation(self, bench: Bench) -> str:
+        """Play it. What is wrong, in a line; nothing when all is well."""
+        result, looks = self._play(bench)
+        for _ in range(_TRIES - 1):
+            if result.verdict != Verdict.NOT_REACHED:
+                break
+            result, looks = self._play(bench)
+        *deaths, end = looks
+        if deaths and deaths[0]:
+            return f"Killed {describe(self.point)}: {'; '.join(deaths[0])}."
+        if self.recovered is None:
+            return "" if result.verdict == Verdict.SAFE else in_a_line(result)
+        return "; ".join(end)
+
+    def _play(self, bench: Bench) -> tuple[Result, list[list[str]]]:
+        looks: list[list[str]] = []
+        return run(bench, self.story, (self.point,), partial(self._look, looks)), looks
+
+    def _look(self, looks: list[list[str]], database: Database) -> None:
+        rule = self.recovered if looks and self.recovered is not None else self.left
+        with invariants.looking_at(database) as connection:
+            if self.meanwhile and not looks:
+                connection.execute(sa.text(self.meanwhile))
+            looks.append(list(rule(connection)))
+
+
+def must_survive(file: Path, kills: Sequence[Kill]) -> int:
+    """The number of the kills, all of which a learner's checkout survived.
+
+    Raises:
+        Wrong: With the first that was not survived, or that left what must not be, if only for a moment.
+    """
+    with open_databases(read_settings()) as databases:
+        bench = Bench(warm_processes("widget_store.lab.crash_run"), databases, file, _TIME_LIMIT_SECONDS)
+        bench.prepare()
+        threads = ThreadPoolExecutor(os.cpu_count() or 1)
+        try:
+            for violation in threads.map(lambda kill: kill.violation(bench), kills):
+                if violation:
+                    raise Wrong(violation)
+        finally:
+            bench.end()
+            threads.shutdown(cancel_futures=True)
+    return len(kills)
+
+
 def in_a_line(run: Result) -> str:
     """What went wrong in a run."""
     where = f", killed {describe(run.points[-1])}" if run.points else ", with nothing killed"
     if run.verdict == Verdict.HUNG:
-        where += ", came to no end"
+        where += ", it came to no end"
     return f"In the story “{run.scenario}”{where}: {'; '.join(what_is_wrong(run))}."
 
 

@@ -27,6 +27,8 @@ from widget_store.settings import Settings, read_settings
 _ANSWER_WITHIN_SECONDS = 90.0
 _LOOK_AGAIN_SECONDS = 0.02
 _ASK_AGAIN = {503, 504}  # "not now" and "not yet"
+START_AGAIN = "Run again from the cell with Workers.fresh."
+"""The mend when no worker lives."""
 
 
 class WorkerIsDead(WidgetStoreError):
@@ -148,8 +150,8 @@ class Workers:
 
     @property
     def names(self) -> list[str]:
-        """The executor ids of all workers there ever were, the dead ones too."""
-        return sorted({worker.name for worker in self._workers}, key=lambda name: (len(name), name))
+        """The executor ids of all workers there ever were, the dead ones too. Before it is ready, a worker has none."""
+        return sorted({worker.name for worker in self._workers if worker.name}, key=lambda name: (len(name), name))
 
     def alive(self) -> list[str]:
         """The executor ids of the workers that live."""
@@ -245,12 +247,21 @@ class Workers:
         statuses = self.state.orders()["status"]
         last: dict[int, str] = {}
         workflows = self.state.all_workflows()
-        order_of = {each.workflow_id: self._order_of(each) for each in workflows if each.parent_workflow_id is None}
+        checkouts = [each.workflow_id for each in workflows if each.parent_workflow_id is None]
+        order_of = {checkout: self._order_of(checkout) for checkout in checkouts}
         for each in workflows:  # a dispatch comes behind the checkout that has started it
             order_id = order_of.get(each.parent_workflow_id or each.workflow_id)
             if order_id is not None:
                 last[order_id] = _worker_of(each)
         return pd.DataFrame({"status": statuses, "worker": [last.get(each, "") for each in statuses.index]})
+
+    def dispatches_at(self, name: str) -> dict[int, str]:
+        """The dispatches that a worker has under way: for each order, the id of its dispatch."""
+        under_way = self.client.list_workflows(
+            status="PENDING", executor_id=name, has_parent=True, load_input=False, load_output=False
+        )
+        found = ((self._order_of(each.parent_workflow_id or ""), each.workflow_id) for each in under_way)
+        return {order_id: dispatch for order_id, dispatch in found if order_id is not None}
 
     def dispatches(self) -> pd.DataFrame:
         """When each dispatch took its first step and its last: as places in the one order of all these moments.
@@ -293,8 +304,9 @@ class Workers:
         for worker in self._workers:
             if worker.name == name and worker.is_alive():
                 return worker
-        living = ", ".join(self.alive()) or "none"
-        raise WorkerIsDead(f"{name} does not live. Those that live: {living}.")
+        living = ", ".join(self.alive())
+        mend = "" if living else f" {START_AGAIN}"
+        raise WorkerIsDead(f"{name} does not live. Those that live: {living or 'none'}.{mend}")
 
     def _ask(self, path: str, at: str | None) -> str:
         """Ask until there is an answer; only the one worker, if one is named."""
@@ -324,7 +336,7 @@ class Workers:
             if is_done:
                 return
             if not self.alive():
-                raise WorkerIsDead(f"No worker lives: nobody will see to {what}.")
+                raise WorkerIsDead(f"No worker lives: nobody will see to {what}. {START_AGAIN}")
             if time.monotonic() > deadline:
                 raise StoreDidNotStart(f"Waited {_ANSWER_WITHIN_SECONDS:.0f} s for {what}, in vain.")
             time.sleep(_LOOK_AGAIN_SECONDS)
@@ -332,9 +344,9 @@ class Workers:
     def _unfinished(self) -> list[WorkflowStatus]:
         return self.client.list_workflows(status=["PENDING", "ENQUEUED"], load_input=False, load_output=False)
 
-    def _order_of(self, checkout: WorkflowStatus) -> int | None:
+    def _order_of(self, checkout: str) -> int | None:
         """The order that a checkout has created, if it is that far."""
-        for step in self.state.steps_of(checkout.workflow_id):
+        for step in self.state.steps_of(checkout):
             if step.name == "create_order":
                 return int(step.result)
         return None

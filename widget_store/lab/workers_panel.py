@@ -7,7 +7,8 @@ from html import escape
 import ipywidgets as widgets
 
 from widget_store.errors import WidgetStoreError
-from widget_store.lab.workers import WorkerIsDead, Workers
+from widget_store.lab.workers import START_AGAIN, WorkerIsDead, Workers
+from widget_store.schema import OrderStatus
 
 _STYLE = """
 <style>
@@ -28,6 +29,7 @@ class Crowd:
         unpaid: The payments that are still to be made, oldest first.
         order_ids: The orders that were paid for, oldest first.
         killed: The workers that were killed here, in order.
+        left_behind: Of each order whose dispatch a killed worker had under way, the id of that dispatch.
         says: What happened last, in words.
         purchases: How many purchases were begun.
     """
@@ -36,6 +38,7 @@ class Crowd:
     unpaid: list[str] = field(default_factory=list)
     order_ids: list[int] = field(default_factory=list)
     killed: list[str] = field(default_factory=list)
+    left_behind: dict[int, str] = field(default_factory=dict)
     says: str = "Nothing bought yet."
     purchases: int = 0
     _turn: int = -1
@@ -58,15 +61,19 @@ class Crowd:
         self.says = f"Paid at {worker}: order {self.order_ids[-1]} is being dispatched."
 
     def kill(self, name: str) -> None:
-        """Kill a worker for good."""
+        """Kill a worker for good. One that is dead already is left alone: that was a double click."""
+        if name not in self.workers.alive():
+            return
+        has = self.workers.dispatches_at(name)  # soon after its death another worker has them
         self.workers.kill(name)
         self.killed.append(name)
+        self.left_behind |= has
         self.says = f"{name} was killed, and nobody starts it again."
 
     def _next(self) -> str:
         living = self.workers.alive()
         if not living:
-            raise WorkerIsDead("No worker lives. Run the cell that starts them.")
+            raise WorkerIsDead(f"No worker lives. {START_AGAIN}")
         self._turn += 1
         return living[self._turn % len(living)]
 
@@ -83,20 +90,17 @@ class WorkersPanel(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
         self.crowd = Crowd(workers)
         self.buy = _button("Buy a widget", "shopping-cart", "primary", "Start a checkout at the next living worker")
         self.pay = _button("Pay", "check", "success", "Report the oldest open payment as paid, to the next one")
-        self.kill = {
-            name: _button(f"Kill {name}", "bolt", "danger", f"Kill {name} with SIGKILL, for good")
-            for name in workers.names
-        }
-        self.state_of = {name: widgets.HTML() for name in workers.names}
+        self.kill: dict[str, widgets.Button] = {}
+        self.state_of: dict[str, widgets.HTML] = {}
+        self._rows = widgets.VBox()
         self.message = widgets.HTML()
         self.orders = widgets.HTML()
         self.buy.on_click(lambda _button: self._do(self.crowd.buy))
         self.pay.on_click(lambda _button: self._do(self.crowd.pay))
-        for name, button in self.kill.items():
-            button.on_click(lambda _button, name=name: self._do(lambda: self.crowd.kill(name)))
-        rows = [widgets.HBox([self.kill[name], self.state_of[name]], layout=_WRAPPING) for name in workers.names]
+        for name in workers.names:
+            self._add_row(name)
         customers = widgets.HBox([self.buy, self.pay], layout=_WRAPPING)
-        super().__init__([*rows, customers, self.message, self.orders], layout=widgets.Layout(padding="4px 0"))
+        super().__init__([self._rows, customers, self.message, self.orders], layout=widgets.Layout(padding="4px 0"))
         self._made_before = self._made()
         self._do(lambda: None)
         if workers.is_open():
@@ -115,12 +119,23 @@ class WorkersPanel(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
         for click in clicks:
             if click in self.kill:
                 if click not in self.crowd.killed:
-                    self.kill[click].click()
+                    self._kill_unless_it_is_the_last(click)
             elif made[click] > before[click]:
                 before[click] += 1  # this one they did themselves
             else:
                 getattr(self, click).click()
         self._made_before = self._made()
+
+    def _kill_unless_it_is_the_last(self, name: str) -> None:
+        if self.workers.alive() != [name]:
+            self.kill[name].click()
+            return
+        # They have killed another one. Nobody would be left who takes over.
+        self.crowd.says = (
+            f"{name} was not killed: it is the last that lives. "
+            "To see the story as it is told, run again from the cell with Workers.fresh."
+        )
+        self._do(lambda: None)
 
     def refresh(self) -> None:
         """Show what the database holds now, and who lives."""
@@ -129,13 +144,21 @@ class WorkersPanel(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
 
     def _look(self) -> None:
         if not self.workers.is_open():
-            self.message.value = _as_message("status", "■ The workers are closed. Run the cell that starts them again.")
+            for button in (self.buy, self.pay, *self.kill.values()):
+                button.disabled = True
+            for name, shown in self.state_of.items():
+                shown.value = f"<b>{escape(name)}</b> ■ is closed"
+            self.message.value = _as_message("status", _CLOSED)
             return
         living, orders = self.workers.alive(), self.workers.orders()
+        for name in self.workers.names:
+            if name not in self.kill:  # it was added since
+                self._add_row(name)
+        is_open = orders["status"].isin([OrderStatus.PENDING.name, OrderStatus.PAID.name])
         for name, shown in self.state_of.items():
-            theirs = sorted(orders.index[orders["worker"] == name])
-            words = f"orders {', '.join(map(str, theirs))}" if theirs else "no orders"
-            shown.value = f"<b>{escape(name)}</b> {'● lives' if name in living else '✖ is dead'}: {words}"
+            theirs = sorted(orders.index[is_open & (orders["worker"] == name)])
+            state = "● lives" if name in living else "✖ is dead"
+            shown.value = f"<b>{escape(name)}</b> {state}, {_has(theirs)}"
             self.kill[name].disabled = name not in living
         rows = "".join(
             f"<tr><td>{order_id}</td><td>{escape(status)}</td><td>{escape(worker) or 'in a queue'}</td></tr>"
@@ -146,6 +169,16 @@ class WorkersPanel(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
             f'{_STYLE}<table class="ws-workers"><caption>Orders, newest first</caption><tr>{header}</tr>{rows}</table>'
         )
 
+    def _add_row(self, name: str) -> None:
+        button = _button(f"Kill {name}", "bolt", "danger", f"Kill {name} with SIGKILL, for good")
+        button.on_click(lambda _button: self._kill(name))
+        self.kill[name], self.state_of[name] = button, widgets.HTML()
+        self._rows.children = (*self._rows.children, widgets.HBox([button, self.state_of[name]], layout=_WRAPPING))
+
+    def _kill(self, name: str) -> None:
+        self.kill[name].disabled = True  # at once: killing takes a moment, and people click twice
+        self._do(lambda: self.crowd.kill(name))
+
     def _made(self) -> dict[str, int]:
         return {"buy": self.crowd.purchases, "pay": len(self.crowd.order_ids)}
 
@@ -155,6 +188,8 @@ class WorkersPanel(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
             action()
             role, words = "status", self.crowd.says
             self.refresh()
+            if not self.workers.is_open():
+                words = _CLOSED
         except WidgetStoreError as refusal:
             role, words = "alert", f"⚠ Refused: {refusal}"
         except Exception as failure:  # noqa: BLE001 - an error in a widget's callback would be shown nowhere else
@@ -165,11 +200,19 @@ class WorkersPanel(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
         self.orders.value = f"<p>⚠ {escape(str(failure))}</p>"
 
 
+_CLOSED = "■ The workers are closed. Run the cell that starts them again."
 _WRAPPING = widgets.Layout(flex_flow="row wrap", align_items="center")
 
 
 def _button(label: str, icon: str, style: str, tooltip: str) -> widgets.Button:
     return widgets.Button(description=label, icon=icon, button_style=style, tooltip=tooltip)
+
+
+def _has(order_ids: list[int]) -> str:
+    """Which orders a worker has, such that no number reads as a count."""
+    if not order_ids:
+        return "has no order"
+    return f"has order{'s' if len(order_ids) > 1 else ''} {', '.join(map(str, order_ids))}"
 
 
 def _as_message(role: str, words: str) -> str:

@@ -1,4 +1,4 @@
-# says: the key is not the workflow's id
+# says: Two clicks made two checkouts: the key names no workflow
 from dbos import DBOS
 from fastapi import APIRouter, HTTPException
 from fastapi.responses import PlainTextResponse

@@ -1,4 +1,4 @@
-# says: 101 widgets
+# says: the order is still PAID, and its widget is already on the shelf
 from dbos import DBOS, SetWorkflowID
 from fastapi import APIRouter, HTTPException
 

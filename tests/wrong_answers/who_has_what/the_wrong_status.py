@@ -1,4 +1,4 @@
-# says: lacks 'anna', which worker-1 has
+# says: has 'fred', which is ENQUEUED: it is in a queue
 from dbos import DBOSClient
 
 

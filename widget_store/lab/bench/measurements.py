@@ -4,6 +4,7 @@ import contextlib
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from uuid import uuid4
 from widget_store.database import Database, open_database
 from widget_store.lab.bench.figures import Figure, in_ms
 from widget_store.lab.bench.served import Rush, ServedStore, served
+from widget_store.lab.bench.steps import APP
 from widget_store.lab.bench.tables import Tables
 from widget_store.lab.crash_test import Plan, crash_test
 from widget_store.lab.scenarios import SCENARIOS
@@ -22,7 +24,6 @@ from widget_store.settings import Settings
 CUSTOMERS = 16
 _ASLEEP_SECONDS = 3600.0
 """A dispatch step this long is asleep for the whole run. It takes a thread and a row then, and no time."""
-_STEPS_APP = Path(__file__).with_name("steps.py")
 
 
 @dataclass(frozen=True)
@@ -177,12 +178,20 @@ def steps(setting: Setting, tables: Tables) -> list[Figure]:
     setting.say("steps")
     floor = statistics.median(in_ms(tables.bare_commits(effort.steps)))
     figures = []
-    with served(setting.scratch, app=_STEPS_APP) as store:
+    with _a_file(APP) as app, served(setting.scratch, app=app) as store:
         for kind, name in {"plain": "a plain step", "transaction": "a transaction"}.items():
             store.post(f"/steps/{kind}/{effort.warm_up}")
             times = [float(store.post(f"/steps/{kind}/{effort.steps}")) / effort.steps for _ in range(effort.starts)]
             figures.append(Figure(f"{name} in a workflow", "ms", in_ms(times), floor))
     return figures
+
+
+@contextlib.contextmanager
+def _a_file(text: str) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        file = Path(folder) / "app.py"
+        file.write_text(text)
+        yield file
 
 
 def crash_points(setting: Setting) -> list[Figure]:

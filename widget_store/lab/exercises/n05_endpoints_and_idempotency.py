@@ -1,20 +1,38 @@
 """The exercises of notebook 05: write the two endpoints, sign a payment, and say what four reports are answered."""
 
+import ast
+import contextlib
+import hashlib
+import hmac
+import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
 from fastapi import HTTPException
 
+from widget_store.database import Database
 from widget_store.endpoints import signed_with
 from widget_store.lab.checks import Wrong, on_answer, on_file
+from widget_store.lab.crash_map import describe
+from widget_store.lab.crash_run import Bench, Verdict, run
 from widget_store.lab.crash_test import Report
+from widget_store.lab.databases import open_databases
 from widget_store.lab.experiment import crash_at
+from widget_store.lab.invariants import looking_at
 from widget_store.lab.judging import function_in, must_be_equal, must_be_safe, try_points
-from widget_store.lab.scenarios import CANCELLED, DISPATCHED, Answer, Customer, Scenario
+from widget_store.lab.scenarios import CANCELLED, DISPATCHED, SCENARIOS, Answer, Customer, Scenario
+from widget_store.processes import warm_processes
+from widget_store.settings import read_settings
 
 _SECRET = "the provider's and the store's"  # noqa: S105 - of a judge's store
+_FAILED = 500
+_CLICKS_WITHIN_SECONDS = 8.0
+"""Enough to see that two clicks make two checkouts. Who is merely slow is given the time of every other story."""
 
 
 @on_file(
@@ -27,12 +45,14 @@ _SECRET = "the provider's and the store's"  # noqa: S105 - of a judge's store
 def checkout_endpoint(file: Path) -> str:
     """Two clicks at once, and a shelf that is empty; the store dies right after the checkout is recorded."""
     _must_have_endpoint(file, "checkout")
+    _must_be_one_checkout(file)
     report = try_points(file, "double click", "sold out", points=("http/start checkout_workflow/status/after",))
     _name_the_mistake(
         report,
         {
             "there are 2": "The second click made a second order, so the key is not the workflow's id.",
             "'None'": "Without a widget there is no payment id: that is to be answered with 409.",
+            "buying what is sold out was answered with": "An empty shelf should be answered with 409.",
         },
     )
     survived = must_be_safe(report)
@@ -42,6 +62,47 @@ def checkout_endpoint(file: Path) -> str:
     )
 
 
+def _must_be_one_checkout(file: Path) -> None:
+    """Two clicks must not make two checkouts, which are there also when the endpoint waits for neither of them.
+
+    The learner is told at once of what stops every story: otherwise each would wait for a payment that nobody makes.
+    """
+
+    def click_twice(customer: Customer) -> None:
+        with ThreadPoolExecutor(2) as both:
+            clicks = [click.result() for click in [both.submit(customer.buy, "anna") for _ in range(2)]]
+        for click in clicks:
+            if click.status >= _FAILED:
+                raise Wrong(f"Your endpoint failed: {_detail(click.text)}")
+        for payment_id in {click.text for click in clicks}:
+            customer.pay(payment_id, "failed")
+
+    def look(database: Database) -> None:
+        with looking_at(database) as connection:
+            checkouts = "SELECT count(*) FROM dbos.workflow_status WHERE name = 'checkout_workflow'"
+            if connection.execute(sa.text(checkouts)).scalar_one() > 1:
+                raise Wrong(
+                    "Two clicks made two checkouts: the key names no workflow. As an argument it does not; "
+                    "`with SetWorkflowID(key):` around the start makes it the workflow's id."
+                )
+
+    with open_databases(read_settings()) as databases:
+        processes = warm_processes("widget_store.lab.crash_run")
+        bench = Bench(processes, databases, file, time_limit=_CLICKS_WITHIN_SECONDS)
+        bench.prepare()
+        run(bench, Scenario("double click", click_twice, {CANCELLED: 1}), (), look)
+
+
+def _one_message(connection: sa.Connection) -> Iterator[str]:
+    """However often a report comes, and whatever is killed, it is to be one message."""
+    messages = "SELECT count(*) FROM dbos.notifications WHERE destination_uuid = 'anna'"
+    if (count := connection.execute(sa.text(messages)).scalar_one()) > 1:
+        yield f"messages: the same report is {count} messages in the mailbox"
+
+
+_REPORTED_TWICE = replace(SCENARIOS["payment reported twice"], rules=(_one_message,))
+
+
 def _told_the_truth(customer: Customer) -> None:
     """Who reports a payment is told the order's id, which here is 1; who reports the contrary, that it is not so."""
     customer.expect(customer.buy("anna"), 200, "buying")
@@ -49,6 +110,9 @@ def _told_the_truth(customer: Customer) -> None:
     customer.expect(answer, 200, "paying")
     if answer.status == 200 and answer.text != "1":
         customer.expect(answer, 0, "paying for order 1")
+    customer.expect(customer.pay("anna", "failed"), 409, "declining a paid order")
+    customer.wait_for_end()
+    customer.expect(customer.pay("anna"), 200, "paying again for a dispatched order")
     customer.expect(customer.pay("anna", "failed"), 409, "declining a paid order")
 
 
@@ -60,14 +124,14 @@ _PAID_THEN_DECLINED = Scenario("paid, then declined", _told_the_truth, {DISPATCH
     asks="write POST /payment_webhook/{payment_id}/{status}: the order's id, again the same, 409 if it is late",
     hint="DBOS.send(payment_id, status, PAYMENT_STATUS, idempotency_key=…) reports it; DBOS.get_event(payment_id, "
     "ORDER_ID) waits until the checkout has settled. Then look at the order: is it what was reported? A paid order is "
-    "PAID or DISPATCHED.",
+    "PAID or DISPATCHED. A message whose idempotency key is there already is dropped.",
 )
 def payment_endpoint(file: Path) -> str:
     """A payment that is reported once, twice and too late; the store dies between the message and the answer."""
     _must_have_endpoint(file, "payment_webhook")
     report = try_points(
         file,
-        "payment reported twice",
+        _REPORTED_TWICE,
         "payment after the timeout",
         _PAID_THEN_DECLINED,
         points=("http/send payment_status/message/after", "*/*.mark_order_paid/effect/after"),
@@ -75,15 +139,22 @@ def payment_endpoint(file: Path) -> str:
     _name_the_mistake(
         report,
         {
+            "paying again for a dispatched order was answered with": "A true report was refused: a paid order is PAID "
+            "or, soon, DISPATCHED.",
             "paying for order 1 was answered with 200": "The answer is to be the order's id, once there is one.",
             "paying for a cancelled order was answered with 200": "The customer's payment was swallowed: "
             "it came when the order was cancelled, and was answered with 200.",
             "declining a paid order was answered with 200": "That a payment has failed was believed of a paid order.",
+            "paying for a cancelled order was answered with": "What comes too late should be answered with 409.",
+            "declining a paid order was answered with": "The contrary of what is so should be answered with 409.",
+            "messages: the same report is": "Each report made a message of its own: DBOS.send needs an "
+            "idempotency_key, made of the payment id and the status.",
         },
     )
     survived = must_be_safe(report)
     return (
-        "A payment reported once or twice was answered with the order's id, a late one and a contrary one with 409; "
+        "A payment reported once or twice was one message, and was answered with the order's id, also when it was "
+        "dispatched already; a late one and a contrary one were answered with 409; "
         f"and so it was in each of {survived} runs in which the store was killed."
     )
 
@@ -100,7 +171,10 @@ def sign_a_payment(file: Path) -> str:
     for payment_id, status in (("anna", "paid"), ("anna", "failed"), ("bert-2", "paid")):
         signature = _call(sign, _SECRET, payment_id, status)
         if not _is_believed(payment_id, status, signature):
-            raise Wrong(f"The store does not believe your signature of {payment_id}/{status}. {_why(sign, signature)}")
+            raise Wrong(
+                f"The store does not believe your signature of {payment_id}/{status}. "
+                f"{_why(sign, payment_id, status, signature)}"
+            )
     return "The store believes your signatures. Of another payment, another status or another secret they are others."
 
 
@@ -112,14 +186,34 @@ def _is_believed(payment_id: str, status: str, signature: str) -> bool:
     return True
 
 
-def _why(sign: Callable[..., Any], signature: str) -> str:
+def _why(sign: Callable[..., Any], payment_id: str, status: str, signature: str) -> str:
     if _call(sign, "another secret", "anna", "paid") == _call(sign, _SECRET, "anna", "paid"):
         return "It is the same with another secret, so anyone could make it."
     if _call(sign, _SECRET, "anna", "failed") == _call(sign, _SECRET, "anna", "paid"):
         return "That of a failed payment is the same, so it could be used to report it as paid."
-    if len(signature) != 64 or set(signature) - set("0123456789abcdef"):
+    if signature != signature.lower() and _is_believed(payment_id, status, signature.lower()):
+        return "Its digits are right, and should be written in lower case."
+    if len(signature) != 64 or set(signature.lower()) - set("0123456789abcdef"):
         return f"It has {len(signature)} characters, and should be the 64 hexadecimal digits of HMAC-SHA256."
-    return "It is an HMAC-SHA256, of another message: PAYMENT_ID/STATUS, with the slash."
+    return _what_it_is(payment_id, status, signature.lower())
+
+
+def _what_it_is(payment_id: str, status: str, signature: str) -> str:
+    """A digest of 64 digits does not say how it was made; the plausible ways can be tried."""
+    secret = _SECRET.encode()
+    messages = [
+        joint.join(parts).encode()
+        for joint in ("/", "", ":", "-", "_", ".", " ", ",", "|")
+        for parts in ((payment_id, status), (status, payment_id))
+    ]
+    if signature == hmac.new(messages[0], secret, hashlib.sha256).hexdigest():
+        return "Key and message have changed places: the secret is the key."
+    if signature in {hmac.new(secret, message, hashlib.sha256).hexdigest() for message in messages}:
+        return "It is an HMAC-SHA256, of another message: PAYMENT_ID/STATUS, with the slash."
+    pairs = [pair for message in messages for pair in ((secret, message), (message, secret))]
+    if signature in {hashlib.sha256(joint.join(pair)).hexdigest() for pair in pairs for joint in (b"", b"/", b":")}:
+        return "It is a plain SHA-256 of the secret and the message, and no HMAC: use hmac.new."
+    return "It is not the HMAC-SHA256 of PAYMENT_ID/STATUS, with the slash, and with the secret as its key."
 
 
 @on_answer(
@@ -160,12 +254,41 @@ def _must_have_endpoint(file: Path, name: str) -> None:
 
 
 def _name_the_mistake(report: Report, mistakes: dict[str, str]) -> None:
-    """Say what a failure means, when it is one of those that are to be expected; the first of them counts."""
+    """Say what a failure means, when it is one of those that are to be expected; the first of them counts.
+
+    What the learner's endpoint has raised comes before all others: it is the cause of the rest.
+    """
+    _name_what_was_raised(report)
     for sign, meaning in mistakes.items():
         for failure in report.failures:
             violations = "; ".join(failure.violations)
             if sign in violations:
                 raise Wrong(f"{meaning} In the story “{failure.scenario}”: {violations}.")
+    for failure in report.failures:
+        if failure.verdict == Verdict.HUNG:
+            where = f"and the store killed {describe(failure.points[-1])}" if failure.points else "and nothing killed"
+            violations = "; ".join(failure.violations)
+            raise Wrong(f"With your endpoint, {where}, the story “{failure.scenario}” came to no end: {violations}.")
+
+
+def _name_what_was_raised(report: Report) -> None:
+    for failure in report.failures:
+        for violation in failure.violations:
+            if raised := _raised(violation):
+                raise Wrong(f"In the story “{failure.scenario}” your endpoint failed: {raised}")
+
+
+def _raised(violation: str) -> str | None:
+    """What was raised in the endpoint, if that is what the violation tells of."""
+    answered = re.search(r"was answered with 5\d\d, (.+)$", violation, re.DOTALL)
+    return None if answered is None else _detail(str(ast.literal_eval(answered[1])))
+
+
+def _detail(text: str) -> str:
+    """What the store says of a failure: FastAPI puts it into JSON."""
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        return str(json.loads(text)["detail"])
+    return text
 
 
 def _call(function: Callable[..., Any], *arguments: str) -> str:

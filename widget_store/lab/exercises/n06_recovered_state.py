@@ -1,12 +1,16 @@
 """The exercises of notebook 06: ask the database who waits, predict what a cancel leaves, mend what was cancelled."""
 
 import contextlib
+import ctypes
+import secrets
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from dbos import DBOSClient, SetWorkflowID
+from dbos import error as dbos_error
 
 from widget_store.database import Database
 from widget_store.lab.checks import Wrong, on_answer, on_file
@@ -17,55 +21,81 @@ from widget_store.lab.scenarios import CANCELLED, DISPATCHED, Customer, Scenario
 from widget_store.lab.state import State
 from widget_store.processes import warm_processes
 from widget_store.settings import read_settings
+from widget_store.workflows import PAYMENT_STATUS
 
 _TIME_LIMIT_SECONDS = 20.0
+_MEND_WITHIN_SECONDS = 8.0
+_LAST_WORDS_SECONDS = 2.0
+_SURELY_RUNNING_SECONDS = 3600.0
 _SECOND_PAYMENT = "checkout_workflow/6.mark_order_paid/effect/before#2"
 """Right before the second order that is paid is marked as paid."""
 
 
-def _five_customers(customer: Customer) -> None:
-    for key in ("carl", "dora", "anna", "bert", "emil"):
-        customer.buy(key)
-    customer.pay("carl")
+def _eight_customers(customer: Customer) -> None:
+    customer.buy("hanna")  # the shelf is empty
+    customer.wait_for_end()
+    customer.restock()
+    customer.buy("dora")
     customer.pay("dora", "failed")
+    customer.wait_for_end()
+    customer.buy("carl")
+    customer.pay("carl")  # and his dispatch goes on
+    for key in ("anna", "bert", "emil", "fritz", "gina"):
+        customer.buy(key)
     customer.pay("emil")  # the store dies of this one
-    for key in ("anna", "bert"):
-        customer.pay(key, "failed")
+
+
+_EIGHT_CUSTOMERS = Scenario("eight customers", _eight_customers, {}, stock=0, dispatch_interval=_SURELY_RUNNING_SECONDS)
+_WHY_NOT = {
+    "emil": "emil's payment has arrived: its wait has a checkpoint",
+    "fritz": "fritz's payment has arrived: nobody has read it yet, but it is in dbos.notifications",
+    "gina": "gina's checkout was cancelled",
+    "hanna": "hanna's checkout has ended, as the shelf was empty",
+    "carl": "carl's payment has arrived",
+    "dora": "dora's checkout has ended, as it was declined",
+    "carl.dispatch": "carl.dispatch is a dispatch, and no checkout",
+}
+
+
+class _Asked(Exception):
+    """The database was asked all there is to ask: the story need not go on."""
 
 
 @on_answer(
     "06",
     asks="write a query that finds the checkouts that wait for their payment",
-    hint="Such a checkout is a row of dbos.workflow_status with the name checkout_workflow and the status PENDING, "
-    "whose id has no row in dbos.operation_outputs with the function_name DBOS.recv.",
+    hint="Such a checkout is a row of dbos.workflow_status with the name checkout_workflow and the status PENDING. "
+    "Its id is in no row of dbos.operation_outputs with the function_name DBOS.recv, which would be a payment that was "
+    "read, and is the destination_uuid of no row of dbos.notifications, which would be one that lies there.",
 )
 def who_waits_for_a_payment(answer: Any) -> str:
-    """The learner's query is asked of a database with five checkouts, none of which is where another is."""
+    """The learner's query is asked of a database with eight customers, each of whom another mistake would find."""
     if not isinstance(answer, str):
         raise Wrong("The answer is a query, as a text.")
     found: set[str] = set()
 
     def ask(state: State) -> None:
+        state.client.send("fritz", "paid", PAYMENT_STATUS)  # as from another worker: this one's is dead
+        state.client.cancel_workflow("gina")
         try:
             rows = state.query(answer)
         except sa.exc.SQLAlchemyError as refusal:
             raise Wrong(f"The database refuses it: {str(refusal).splitlines()[0]}") from None
         found.update(map(str, rows.iloc[:, 0]))
+        raise _Asked
 
-    _run_with_an_operator(Scenario("five customers", _five_customers, {}), _SECOND_PAYMENT, ask)
-    what_is_theirs = {
-        "emil": "emil's payment has arrived: its wait has a checkpoint",
-        "carl": "carl's checkout has ended, as it was paid",
-        "dora": "dora's checkout has ended, as it was declined",
-        "carl.dispatch": "carl.dispatch is a dispatch, and no checkout",
-    }
-    mistakes = [words for key, words in what_is_theirs.items() if key in found]
+    with contextlib.suppress(_Asked):
+        _run_with_an_operator(_EIGHT_CUSTOMERS, _SECOND_PAYMENT, ask)
+    mistakes = [words for key, words in _WHY_NOT.items() if key in found]
     if missed := sorted({"anna", "bert"} - found):
         mistakes.append(f"{' and '.join(missed)} not found, whose payment nobody has reported")
     if mistakes or found != {"anna", "bert"}:
         found_in_words = ", ".join(sorted(found)) or "nothing"
         raise Wrong(f"It found {found_in_words}, and anna and bert are the ones who wait: {'; '.join(mistakes)}.")
-    return "It found anna and bert, who wait, and none of those who have paid, were declined, or are a dispatch."
+    return (
+        "It found anna and bert, who wait, and none of those who have paid, were declined or cancelled, found the "
+        "shelf empty, or are a dispatch."
+    )
 
 
 def _three_customers(customer: Customer) -> None:
@@ -104,16 +134,21 @@ def cancel_is_not_undo(answer: Any) -> str:
     )
 
 
-def _cancelled_by_mistake(customer: Customer) -> None:
-    for key in ("carl", "dora", "anna", "bert"):
-        customer.buy(key)
-    customer.expect(customer.pay("carl"), 200, "paying for carl")
-    customer.expect(customer.pay("dora", "failed"), 200, "declining for dora")
-    customer.expect(customer.pay("anna"), 200, "paying for anna")  # the store dies of this one
-    customer.expect(customer.pay("bert"), 200, "paying for bert")
+_CUSTOMERS = ("carl", "dora", "anna", "bert")
 
 
-_CANCELLED_BY_MISTAKE = Scenario("cancelled by mistake", _cancelled_by_mistake, {DISPATCHED: 3, CANCELLED: 1})
+def _cancelled_by_mistake(keys: dict[str, str]) -> Scenario:
+    """Four customers, with keys that nobody can know beforehand."""
+
+    def story(customer: Customer) -> None:
+        for key in keys.values():
+            customer.buy(key)
+        customer.expect(customer.pay(keys["carl"]), 200, "paying for carl")
+        customer.expect(customer.pay(keys["dora"], "failed"), 200, "declining for dora")
+        customer.expect(customer.pay(keys["anna"]), 200, "paying for anna")  # the store dies of this one
+        customer.expect(customer.pay(keys["bert"]), 200, "paying for bert")
+
+    return Scenario("cancelled by mistake", story, {DISPATCHED: 3, CANCELLED: 1})
 
 
 @on_file(
@@ -125,17 +160,20 @@ _CANCELLED_BY_MISTAKE = Scenario("cancelled by mistake", _cancelled_by_mistake, 
 def mend_what_was_cancelled(file: Path) -> str:
     """While the store is dead, two checkouts are cancelled and mended; then the store starts, and the story goes on."""
     mend = function_in(file, "mend")
+    keys = {name: f"key-{secrets.token_hex(4)}" for name in _CUSTOMERS}
 
     def cancel_and_mend(state: State) -> None:
-        state.client.cancel_workflows(["anna", "bert"])
+        state.client.cancel_workflows([keys["anna"], keys["bert"]])
         before = _statuses(state.client)
-        try:
-            mend(state.client)
-        except Exception as failure:  # noqa: BLE001 - whatever it was, it is the learner's
-            raise Wrong(f"mend raised {type(failure).__name__}: {failure}") from None
-        _must_have_been_resumed(before, _statuses(state.client))
+        _call_within_time(mend, state.client)
+        _must_have_been_resumed(keys, before, _statuses(state.client))
+        if not _has_read_its_payment(state.client, keys["anna"]):
+            raise Wrong(
+                "mend has deleted the checkpoint of a payment that had arrived, and the payment with it: should its "
+                "customer not pay again, the order is cancelled. Which of the three keeps all checkpoints?"
+            )
 
-    result = _run_with_an_operator(_CANCELLED_BY_MISTAKE, _SECOND_PAYMENT, cancel_and_mend)
+    result = _run_with_an_operator(_cancelled_by_mistake(keys), _SECOND_PAYMENT, cancel_and_mend)
     if result.verdict != Verdict.SAFE:
         raise Wrong(in_a_line(result))
     return (
@@ -144,17 +182,53 @@ def mend_what_was_cancelled(file: Path) -> str:
     )
 
 
-def _must_have_been_resumed(before: dict[str, str], after: dict[str, str]) -> None:
+def _call_within_time(mend: Callable[..., Any], client: DBOSClient) -> None:
+    """Call the learner's function in a thread, which is ended when it takes too long.
+
+    Raises:
+        Wrong: When it raises, or comes to no end: it may wait for a store that is dead.
+    """
+    raised: list[Exception] = []
+
+    def call() -> None:
+        try:
+            mend(client)
+        except Exception as failure:  # noqa: BLE001 - whatever it was, it is the learner's
+            raised.append(failure)
+        except SystemExit:
+            pass  # it took too long: see below
+
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    thread.join(_MEND_WITHIN_SECONDS)
+    if thread.is_alive():
+        # Otherwise it would ask a database that is gone, as long as the kernel lives.
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit))
+        thread.join(_LAST_WORDS_SECONDS)
+        raise Wrong(
+            f"mend came to no end within {_MEND_WITHIN_SECONDS:g} s. The store is dead while mend runs: nobody can "
+            "give a result, so do not wait for one."
+        )
+    for failure in raised:
+        unknown = isinstance(failure, dbos_error.DBOSNonExistentWorkflowError)
+        why = " You do not know their ids: client.list_workflows finds them." if unknown else ""
+        raise Wrong(f"mend raised {type(failure).__name__}: {failure}.{why}")
+
+
+def _has_read_its_payment(client: DBOSClient, key: str) -> bool:
+    return any(step["function_name"] == "DBOS.recv" for step in client.list_workflow_steps(key))
+
+
+def _must_have_been_resumed(keys: dict[str, str], before: dict[str, str], after: dict[str, str]) -> None:
     if len(after) > len(before):
         raise Wrong(
             f"There are {len(after)} workflows now, and there were {len(before)}. A fork is another workflow: the "
             "customers' keys do not name it, and the steps that it runs again have their effects again."
         )
-    for key in ("carl", "dora"):
-        if after[key] != before[key]:
-            raise Wrong(f"{key}'s checkout had ended, and is {after[key]} now: what it did will be done once more.")
-    stopped = [key for key in ("anna", "bert") if after[key] == "CANCELLED"]
-    if stopped:
+    for name in ("carl", "dora"):
+        if (now := after[keys[name]]) != before[keys[name]]:
+            raise Wrong(f"{name}'s checkout had ended, and is {now} now: what it did will be done once more.")
+    if stopped := [name for name in ("anna", "bert") if after[keys[name]] == "CANCELLED"]:
         raise Wrong(f"After mend, the checkout of {' and '.join(stopped)} is still CANCELLED.")
 
 

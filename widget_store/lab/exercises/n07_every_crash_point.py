@@ -3,13 +3,25 @@
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
+
+from widget_store.database import Database
+from widget_store.lab import invariants
 from widget_store.lab.checks import Wrong, on_answer, on_file
+from widget_store.lab.crash_run import Bench, Result, Verdict, run
 from widget_store.lab.crash_test import Report
+from widget_store.lab.databases import open_databases
 from widget_store.lab.judging import in_a_line, must_be_equal, must_be_safe, try_points
 from widget_store.lab.scenarios import CANCELLED, DISPATCHED, Customer, Scenario
+from widget_store.processes import warm_processes
+from widget_store.schema import DISPATCH_STEPS, PRODUCT_ID, OrderStatus, orders
+from widget_store.settings import read_settings
+
+_TIME_LIMIT_SECONDS = 20.0
 
 
 def _one_pays_and_one_declines(customer: Customer) -> None:
@@ -31,8 +43,61 @@ _WHERE_MEMORY_IS_LOST = ("*/1.*/after", "*/*.mark_order_paid/effect/before", "*/
 )
 def order_id_in_memory(file: Path) -> str:
     """The learner mends a checkout that loses an order's id in a crash. Two customers buy: one id is not enough."""
-    survived = must_be_safe(try_points(file, _TWO_CUSTOMERS, points=_WHERE_MEMORY_IS_LOST))
+    report = try_points(file, _TWO_CUSTOMERS, points=_WHERE_MEMORY_IS_LOST)
+    survived = must_be_safe(report)
+    for point in _before_the_widget_is_reserved(report):
+        result = _another_order_while_dead(file, point)
+        if result.verdict != Verdict.SAFE:
+            raise Wrong(
+                "While the store was dead, somebody else's order was created: the newest order is not always this "
+                f"customer's. {in_a_line(result)}"
+            )
+        survived += 1
     return f"Killed at {survived} crash points with two customers, each order was settled as its customer was told."
+
+
+def _before_the_widget_is_reserved(report: Report) -> list[str]:
+    """Where the first customer's order may be there, and its id may still have to be found out."""
+    reached = report.recorded[0].reached
+    first_steps = takewhile(lambda point: ".reserve_inventory/" not in point, reached)
+    return [
+        point for point in first_steps if point.startswith("checkout_workflow/") and point.endswith("/checkpoint/after")
+    ]
+
+
+def _another_order_while_dead(file: Path, point: str) -> Result:
+    """Kill the store; while it is dead, another order is created, as by another worker; later that one is cancelled."""
+    theirs: list[tuple[Database, int]] = []
+
+    def create(database: Database) -> None:
+        if not theirs:  # later it is the end
+            new_order = orders.insert().values(product_id=PRODUCT_ID, order_status=OrderStatus.PENDING)
+            with _changing(database) as connection:
+                order_id = connection.execute(new_order.returning(orders.c.order_id)).scalar_one()
+            theirs.append((database, order_id))
+
+    def story(customer: Customer) -> None:
+        customer.expect(customer.buy("anna"), 200, "buying")
+        for database, order_id in theirs:
+            cancelled = orders.update().where(orders.c.order_id == order_id, orders.c.order_status == 0)
+            with _changing(database) as connection:
+                connection.execute(cancelled.values(order_status=OrderStatus.CANCELLED))
+        customer.expect(customer.pay("anna"), 200, "paying")
+
+    scenario = Scenario("another order while the store is dead", story, {DISPATCHED: 1, CANCELLED: 1})
+    with open_databases(read_settings()) as databases:
+        processes = warm_processes("widget_store.lab.crash_run")
+        bench = Bench(processes, databases, file, time_limit=_TIME_LIMIT_SECONDS)
+        bench.prepare()
+        return run(bench, scenario, (point,), create)
+
+
+@contextmanager
+def _changing(database: Database) -> Iterator[sa.Connection]:
+    """A connection whose changes are committed in the end."""
+    engine = database.engine(poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        yield connection
 
 
 PACKS_UNPAID = """
@@ -46,9 +111,9 @@ from widget_store.workflows import ORDER_ID, PAYMENT_ID, PAYMENT_STATUS, dispatc
 
 
 @transaction
-def pack(order_id: int) -> None:
-    one_step = {"progress_remaining": orders.c.progress_remaining - 1}
-    sql_session().execute(orders.update().where(orders.c.order_id == order_id).values(one_step))
+def pack(order_id: int, steps: int) -> None:
+    packed = {"progress_remaining": orders.c.progress_remaining - steps}
+    sql_session().execute(orders.update().where(orders.c.order_id == order_id).values(packed))
 
 
 @DBOS.workflow()
@@ -60,7 +125,7 @@ def checkout_workflow(key: str) -> str:
         DBOS.set_event(ORDER_ID, str(order_id))
         return key
     DBOS.set_event(PAYMENT_ID, key)
-    pack(order_id)
+    pack(order_id, int(key.partition("-")[2]))  # the key says how much
     if DBOS.recv(PAYMENT_STATUS, timeout_seconds=60) == "paid":
         mark_order_paid(order_id)
         with SetWorkflowID(f"{key}.dispatch"):
@@ -71,12 +136,29 @@ def checkout_workflow(key: str) -> str:
     DBOS.set_event(ORDER_ID, str(order_id))
     return key
 """
-"""A checkout that takes the first step of the dispatch before it is paid. The kit's own invariants allow it."""
+"""A checkout that takes steps of the dispatch before it is paid. Unless it takes all, the kit's own rules allow it."""
 _WITH_THE_RULE_OF = """{checkout}
 import runpy
+from functools import wraps
 
-INVARIANTS = runpy.run_path({file!r}).get("INVARIANTS", [])
+
+def _asked(rule):
+    @wraps(rule)
+    def ask(connection):
+        found = rule(connection)
+        if found is None or isinstance(found, (str, bool, int)):
+            what = "a text" if isinstance(found, str) else repr(found)
+            return ["{returned}" + what]
+        return found
+
+    return ask
+
+
+INVARIANTS = [_asked(rule) for rule in runpy.run_path({file!r}).get("INVARIANTS", [])]
 """
+_RETURNED = "your rule returned "
+_OWN_RULES = tuple(f"{rule.name}: " for rule in invariants.INVARIANTS)
+_STEPS_TO_GO = (9, 5, 0)
 
 
 @on_file(
@@ -87,18 +169,37 @@ INVARIANTS = runpy.run_path({file!r}).get("INVARIANTS", [])
 )
 def nothing_is_packed_unpaid(file: Path) -> str:
     """The learner's rule is silent about a good checkout, and not about one that packs before it is paid."""
-    for failure in try_points(file, "paid", "declined").failures:
+    good = try_points(file, "paid", "declined").failures
+    stories = tuple(_declines_with(to_go) for to_go in _STEPS_TO_GO)
+    with _a_file(_WITH_THE_RULE_OF.format(checkout=PACKS_UNPAID, file=str(file.resolve()), returned=_RETURNED)) as bad:
+        report = try_points(bad, *stories, to_the_end=True)
+    told = {
+        run.scenario: [each for each in run.violations if not each.startswith(_OWN_RULES)] for run in report.recorded
+    }
+    for sentence in (sentence for sentences in told.values() for sentence in sentences):
+        if _RETURNED in sentence:
+            raise Wrong(f"{sentence}, and should return a list: a sentence for each such order.")
+    for failure in good:
         raise Wrong(f"The checkout in your file is good, and your rule complains. {in_a_line(failure)}")
-    with _a_file(_WITH_THE_RULE_OF.format(checkout=PACKS_UNPAID, file=str(file.resolve()))) as broken:
-        told = [sentence for failure in try_points(broken, "declined").failures for sentence in failure.violations]
-    if not told:
-        raise Wrong(
-            "An order was CANCELLED with 9 of 10 steps to go, and your rule said nothing. "
-            "(Is it in the list INVARIANTS?)"
-        )
-    if ": raised " in told[0]:
-        raise Wrong(f"An order was CANCELLED with 9 of 10 steps to go. Instead of a sentence: {told[0]}.")
-    return f"It is silent about a good checkout. Of one that packs before it is paid it says: “{told[0]}”."
+    for to_go, story in zip(_STEPS_TO_GO, stories, strict=True):
+        packed = f"An order was CANCELLED with {to_go} of {DISPATCH_STEPS} steps to go"
+        if not told[story.name]:
+            raise Wrong(f"{packed}, and your rule said nothing. (Is it in the list INVARIANTS?)")
+        if ": raised " in (first := told[story.name][0]):
+            raise Wrong(f"{packed}. Instead of a sentence: {first}.")
+    says = told[stories[0].name][0]
+    return f"It is silent about a good checkout. Of one that packs before it is paid it says: “{says}”."
+
+
+def _declines_with(steps_to_go: int) -> Scenario:
+    """A customer declines when an order has so many steps to go; the key says how many were taken."""
+    key = f"anna-{DISPATCH_STEPS - steps_to_go}"
+
+    def story(customer: Customer) -> None:
+        customer.buy(key)
+        customer.pay(key, "failed")
+
+    return Scenario(f"declined with {steps_to_go} steps to go", story, {CANCELLED: 1})
 
 
 _TWO_IN_ONE = """

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import secrets
 import signal
 import tempfile
 import time
@@ -88,28 +89,58 @@ def which_changes_strand(answer: Any) -> str:
     "new step: it is True for an order that has no checkpoint there yet, and leaves one.",
 )
 def put_a_step_in_between(file: Path) -> str:
-    """Anna buys with the old file and Bert with the learner's; the store dies once more, and both pay."""
+    """Two customers buy with the old file and two with the learner's; the store dies once more, and all pay.
+
+    Nobody can know their keys: what is to be done depends on the file that an order was begun with, and on no key.
+    """
+    old, new = _keys("Anna", "Carl"), _keys("Bert", "Dora")
     with _empty_database() as database, _looking_at(database) as state:
         with _serving(database, OLD_FILE) as store:
-            store.buy("anna")
-        old_steps = _steps(state, "anna")
+            for who, key in old.items():
+                store.buy(key, who)
+        old_steps = {key: _steps(state, key) for key in old.values()}
         with _serving(database, file) as store:
-            store.buy("bert")
+            for who, key in new.items():
+                store.buy(key, who)
+        _must_have_the_recorded_name(state, old["Anna"], new["Bert"])
         with _serving(database, file) as store:
-            for customer, begun_with in {"anna": "the old file", "bert": "your file"}.items():
-                store.pay(customer)
-                _must_end_well(state, customer, f"{customer.capitalize()}'s order was begun with {begun_with}")
-        hers, his = _steps(state, "anna"), _steps(state, "bert")
-        if hers[: len(old_steps)] != old_steps or _NEW_STEP in hers:
-            raise Wrong(f"Anna's order was begun with the old file, and took {_NEW_STEP} in yours.")
-        if _NEW_STEP not in his:
-            raise Wrong(f"Bert's order was begun with your file, and has no checkpoint of {_NEW_STEP}.")
-        if his.index(_NEW_STEP) > his.index(_FIRST_STEP):
-            raise Wrong(f"In Bert's order, {_NEW_STEP} comes after {_FIRST_STEP}; it was to come before it.")
+            for keys, begun_with in ((old, "the old file"), (new, "your file")):
+                for who, key in keys.items():
+                    store.pay(key)
+                    _must_end_well(state, key, f"{who}'s order was begun with {begun_with}")
+        for who, key in old.items():
+            steps = _steps(state, key)
+            if steps[: len(old_steps[key])] != old_steps[key] or _NEW_STEP in steps:
+                raise Wrong(f"{who}'s order was begun with the old file, and took {_NEW_STEP} in yours.")
+        for who, key in new.items():
+            _must_take_the_new_step_first(who, _steps(state, key))
     return (
-        f"Anna's order went on without {_NEW_STEP}, Bert's has it as the first of its steps, and both are paid. "
-        "Each has checkpoints that your file understands."
+        f"The orders of Anna and Carl went on without {_NEW_STEP}, those of Bert and Dora have it as the first of "
+        "their steps, and all are paid. Each has checkpoints that your file understands."
     )
+
+
+def _keys(one: str, other: str) -> dict[str, str]:
+    """Keys that nobody can know, one from each end of the alphabet."""
+    return {one: f"0{secrets.token_hex(8)}", other: f"f{secrets.token_hex(8)}"}
+
+
+def _must_have_the_recorded_name(state: State, hers: str, his: str) -> None:
+    recorded, served = _workflow(state, hers).name, _workflow(state, his).name
+    if served != recorded:
+        raise Wrong(
+            f"Anna's order was recorded as a workflow named {recorded!r}, and the checkout in your file is named "
+            f"{served!r}: no checkout has the recorded name, so nobody goes on with her order. Keep name={recorded!r}."
+        )
+
+
+def _must_take_the_new_step_first(who: str, steps: list[str]) -> None:
+    if _NEW_STEP not in steps:
+        raise Wrong(f"{who}'s order was begun with your file, and has no checkpoint of {_NEW_STEP}.")
+    if steps.index(_NEW_STEP) > steps.index(_FIRST_STEP):
+        raise Wrong(f"In {who}'s order, {_NEW_STEP} comes after {_FIRST_STEP}; it was to come before it.")
+    if (times := steps.count(_NEW_STEP)) > 1:
+        raise Wrong(f"{who}'s order has {times} checkpoints of {_NEW_STEP}; it was to be called once.")
 
 
 @on_file(
@@ -166,8 +197,12 @@ class _Serving:
     url: str
     version: str
 
-    def buy(self, key: str) -> None:
+    def buy(self, key: str, who: str = "") -> None:
         """Buy.
+
+        Args:
+            key: The customer's key.
+            who: The customer's name, where the key is not the name.
 
         Raises:
             Wrong: When that is refused.
@@ -175,7 +210,7 @@ class _Serving:
         answer = self._post(f"checkout/{key}")
         if answer is None or not answer.is_success:
             reason = "the store died" if answer is None else answer.text
-            raise Wrong(f"{key.capitalize()} could not buy: {reason}")
+            raise Wrong(f"{who or key.capitalize()} could not buy: {reason}")
 
     def pay(self, key: str) -> bool:
         """Report a payment; return whether there was an answer. What came of it is in the database."""

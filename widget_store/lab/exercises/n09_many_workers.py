@@ -1,11 +1,13 @@
 """The exercises of notebook 09: queues, workers that die for good, and who has which workflow."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from widget_store.errors import StoreDidNotStart
 from widget_store.lab.checks import NotAttempted, Wrong, on_answer, on_file
 from widget_store.lab.databases import open_databases
 from widget_store.lab.judging import function_in, must_be_equal
@@ -13,6 +15,8 @@ from widget_store.lab.workers import Workers
 from widget_store.settings import read_settings
 
 _ATTEMPTS = 3
+_PATIENCE_SECONDS = 30.0
+_LOOK_AGAIN_SECONDS = 0.02
 _CUSTOMERS = ("anna", "bert", "carl", "dora")
 
 
@@ -95,35 +99,62 @@ def worker_2_is_gone(answer: Any) -> str:
     "a workflow_id and an executor_id.",
 )
 def who_has_what(file: Path) -> str:
-    """Two checkouts wait for their payments, one at each worker, and a third has ended."""
+    """Three checkouts wait, and a dispatch goes on. One checkout has ended well, one is cancelled, one in a queue."""
     function = function_in(file, "who_has_what")
-    with _two_workers(dispatch_interval=0.001) as workers:
+    with _two_workers(dispatch_interval=600) as workers:  # the dispatch outlasts the check
         first, second = workers.names
-        workers.pay(workers.buy("carl", at=second))
-        workers.wait_until_idle()
-        workers.buy("anna", at=first)
-        workers.buy("bert", at=second)
-        expected = {"anna": first, "bert": second}
+        workers.pay(workers.buy("dora", at=second))
+        for customer, worker in (("anna", first), ("bert", second), ("carl", first), ("emil", second)):
+            workers.buy(customer, at=worker)
+        workers.client.cancel_workflow("carl")
+        workers.client.enqueue(
+            {"workflow_name": "checkout_workflow", "queue_name": "nobody-takes-from-it", "workflow_id": "fred"}, "fred"
+        )
+        _wait_until_ended(workers, "dora")
+        expected = {"anna": first, "bert": second, "dora.dispatch": second, "emil": second}
+        statuses = {each.workflow_id: each.status for each in workers.state.all_workflows()}
         try:
             found = function(workers.client)
         except Exception as failure:
             raise Wrong(f"who_has_what raised {type(failure).__name__}: {failure}") from failure
+    _must_be_what_is_under_way(found, expected, statuses)
+    return (
+        "Your function found the checkouts and the dispatch that were under way, each with its worker, and nothing "
+        "that had ended or was in a queue."
+    )
+
+
+def _must_be_what_is_under_way(found: Any, expected: dict[str, str], statuses: Mapping[str, str]) -> None:
     if found is None:
         raise NotAttempted("who_has_what returns nothing yet.")
     if not isinstance(found, dict):
         raise Wrong(f"who_has_what returns a {type(found).__name__}, and should return a dictionary.")
     if extra := sorted(str(each) for each in set(found) - set(expected)):
-        raise Wrong(f"Your dictionary has {extra[0]!r}, which has ended: nobody has it any more.")
+        raise Wrong(_why_not(extra[0], statuses.get(extra[0])))
     if missing := sorted(set(expected) - set(found)):
-        raise Wrong(
-            f"Your dictionary lacks {missing[0]!r}, which {expected[missing[0]]} has: it waits for its payment."
-        )
+        does = "it is a dispatch that goes on" if missing[0].endswith(".dispatch") else "it waits for its payment"
+        raise Wrong(f"Your dictionary lacks {missing[0]!r}, which {expected[missing[0]]} has: {does}.")
     for workflow, executor in expected.items():
         if found[workflow] != executor:
             raise Wrong(f"For {workflow!r} you have {found[workflow]!r}, and the worker that has it is {executor!r}.")
-    return (
-        "Your function found both checkouts that were under way, each with its worker, and not the one that had ended."
-    )
+
+
+def _why_not(key: str, status: str | None) -> str:
+    """Why a key does not belong in the dictionary of what is under way."""
+    if status is None:
+        return f"{key!r} is no workflow's id. In the dictionary the id is the key, and the executor is the value."
+    if status == "ENQUEUED":
+        return f"Your dictionary has {key!r}, which is {status}: it is in a queue, and no worker has it yet."
+    return f"Your dictionary has {key!r}, which has ended, as {status}: nobody has it any more."
+
+
+def _wait_until_ended(workers: Workers, key: str) -> None:
+    """Wait for the end of a checkout that is paid: it has answered the customer a moment before."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while workers.client.list_workflows(workflow_ids=[key], status="PENDING", load_input=False):
+        if time.monotonic() > deadline:
+            raise StoreDidNotStart(f"Waited {_PATIENCE_SECONDS:g} s for the end of a checkout, in vain: check again.")
+        time.sleep(_LOOK_AGAIN_SECONDS)
 
 
 @contextmanager

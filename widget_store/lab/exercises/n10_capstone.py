@@ -1,7 +1,10 @@
 """The exercises of notebook 10: a letter that is sent once, a refund, and both in the learner's own checkout."""
 
-from collections.abc import Callable, Iterator
+import threading
+import time
+from collections.abc import Iterator
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -9,17 +12,18 @@ import sqlalchemy as sa
 from widget_store.lab.checks import Wrong, on_file
 from widget_store.lab.crash_run import Verdict
 from widget_store.lab.crash_test import Report
-from widget_store.lab.experiment import PointNotMet, crash_at
-from widget_store.lab.judging import must_be_safe, try_points
+from widget_store.lab.judging import Kill, Rule, must_be_safe, must_survive, try_points
 from widget_store.lab.scenarios import CANCELLED, DISPATCHED, SCENARIOS, Customer, Scenario
+from widget_store.schema import OrderStatus
 
 _TIME_FOR_A_REFUND = 5.0  # seconds a step of the dispatch takes: the first is not over when the refund is asked for
+_TIME_FOR_STEPS = 0.8  # so much when two are to pass first, and enough are to be left
+_LOOK_AGAIN_SECONDS = 0.05
+_OF_THE_STORE = (".create_order/", ".reserve_inventory/", ".update_order_progress/")  # say nothing about letters
 
 
 def _refunded(customer: Customer) -> None:
-    customer.expect(customer.buy("anna"), 200, "buying")
-    # Not `pay`, which notes the promise that the order will be dispatched.
-    customer.expect(customer.post("/payment_webhook/anna/paid"), 200, "paying")
+    _buy_and_pay(customer)
     customer.expect(customer.post("/refund/anna"), 200, "asking for a refund")
     customer.expect(customer.post("/refund/anna"), 200, "asking for it again")
 
@@ -37,9 +41,22 @@ def _not_paid(customer: Customer) -> None:
     customer.expect(customer.post("/refund/anna"), 404, "asking for a refund of what was not paid")
 
 
+def _two_pay(customer: Customer) -> None:
+    for name in ("anna", "bert"):
+        customer.expect(customer.buy(name), 200, f"buying, by {name},")
+        customer.expect(customer.pay(name), 200, f"paying, by {name},")
+
+
+def _buy_and_pay(customer: Customer) -> None:
+    customer.expect(customer.buy("anna"), 200, "buying")
+    # Not `pay`, which notes the promise that the order will be dispatched.
+    customer.expect(customer.post("/payment_webhook/anna/paid"), 200, "paying")
+
+
 _REFUNDED = Scenario("refunded", _refunded, {CANCELLED: 1}, dispatch_interval=_TIME_FOR_A_REFUND)
 _TOO_LATE = Scenario("refund after the dispatch", _too_late, {DISPATCHED: 1}, only="http/*")
 _NOT_PAID = Scenario("refund of what was not paid", _not_paid, {CANCELLED: 1}, only="http/*")
+_TWO_PAY = Scenario("two customers", _two_pay, {DISPATCHED: 2})
 
 
 @on_file(
@@ -50,19 +67,10 @@ _NOT_PAID = Scenario("refund of what was not paid", _not_paid, {CANCELLED: 1}, o
 )
 def confirmation_mail(file: Path) -> str:
     """The letter is owed in the moment in which the order is PAID; it is sent and noted, whatever is killed."""
-    report = try_points(
-        file,
-        _with_letters(SCENARIOS["paid"], "paid"),
-        _with_letters(SCENARIOS["declined"]),
-        points=("checkout_workflow/*.mark_*/effect/after", "checkout_workflow/*.send/*/after"),
-    )
-    kills = must_be_safe(report)
-    try:
-        left = crash_at("*/*.mark_paid_and_owe_letter/effect/after", app=file).left[0]
-    except PointNotMet:
-        raise Wrong("A purchase that is paid does not come by mark_paid_and_owe_letter.") from None
-    if list(left.orders["status"]) == ["PAID"] and left.own_tables["outbox"].empty:
-        raise Wrong("Killed right after mark_paid_and_owe_letter, the order is PAID, and the outbox does not know.")
+    paid = _with_letters(SCENARIOS["paid"], "paid")
+    report = try_points(file, paid, _with_letters(_TWO_PAY, "paid"), _with_letters(SCENARIOS["declined"]))
+    must_be_safe(report)
+    kills = must_survive(file, _kills_of_letters(paid, report))
     return f"Killed in {kills} places: who paid got one letter, who did not got none, and no order is PAID without one."
 
 
@@ -73,9 +81,10 @@ def confirmation_mail(file: Path) -> str:
     "the refund the dispatch is over. Publish OUTCOME at both ends: the customer waits for it.",
 )
 def refund(file: Path) -> str:
-    """A refund in time, one that comes too late, and one of an order that was never paid."""
-    points = ("dispatch_order_workflow/[3-9].*/after", "http/send refund/*")
-    kills = _must_refund(try_points(file, _REFUNDED, _TOO_LATE, _NOT_PAID, points=points))
+    """A refund in time, one that comes after some steps, one that is too late, and one of what was never paid."""
+    report = try_points(file, _REFUNDED, _TOO_LATE, _NOT_PAID, points=("http/send refund/*",))
+    kills = _must_refund(report)
+    kills += must_survive(file, _kills_of_refunds(_REFUNDED, report))
     return f"Refunded once, never after the dispatch and never unpaid; so it was in the {kills} runs that were killed."
 
 
@@ -87,37 +96,191 @@ def refund(file: Path) -> str:
 )
 def capstone(file: Path) -> str:
     """Each state in which a crash can leave a checkout that is paid, and a dispatch that is to be broken off."""
-    report = try_points(
-        file,
-        replace(_with_letters(SCENARIOS["paid"], "paid"), only="checkout_workflow/*"),
-        replace(_with_letters(_REFUNDED, "paid", "refunded"), only="dispatch_order_workflow/*"),
-        _with_letters(_NOT_PAID),
-        points=("checkout_workflow/[6-9].*/before", "dispatch_order_workflow/[3-9].*/before"),
-    )
-    kills = _must_refund(report)
+    paid, refunded = _with_letters(SCENARIOS["paid"], "paid"), _with_letters(_REFUNDED, "paid", "refunded")
+    report = try_points(file, paid, refunded, _with_letters(_TWO_PAY, "paid"), _with_letters(_NOT_PAID), _TOO_LATE)
+    _must_refund(report)
+    kills = must_survive(file, [*_kills_of_letters(paid, report), *_kills_of_refunds(refunded, report, _letters_left)])
     return f"Your checkout was killed in {kills} states, and nobody could tell. That is the end of the course."
 
 
 def _must_refund(report: Report) -> int:
     """As `must_be_safe`. Who is told nothing waits until the time is over: say what is missing instead."""
     for run in report.recorded:
-        is_told = any(".set_event outcome/" in point for point in run.reached)
-        if run.verdict == Verdict.HUNG and not is_told:
-            raise Wrong(
-                f"In the story “{run.scenario}”, who wants a refund waits in vain: the dispatch publishes no OUTCOME."
-            )
+        told = [place for place, point in enumerate(run.reached) if ".set_event outcome/checkpoint/after" in point]
+        story = f"In the story “{run.scenario}”"
+        if run.verdict == Verdict.HUNG and not told:
+            raise Wrong(f"{story}, who wants a refund waits in vain: the dispatch publishes no OUTCOME.")
+        if run.scenario == _REFUNDED.name and told:
+            if any(".update_order_progress/" in point for point in run.reached[told[0] :]):
+                raise Wrong(f"{story}, the dispatch goes on after the refund. It should be over then: return.")
+            if len(told) > 1:
+                raise Wrong(f"{story}, OUTCOME is published twice. After the refund the dispatch is over: return.")
     return must_be_safe(report)
 
 
+# --- what is left right after a death
+
+
+def _kills_of_letters(story: Scenario, report: Report) -> list[Kill]:
+    """A kill after each commit from the payment on; and two in which somebody else does something meanwhile.
+
+    Raises:
+        Wrong: When the story does not come by what is to be killed.
+    """
+    points = _points(report, story)
+    effects = [point for point in _like("*/effect/after", points) if not any(other in point for other in _OF_THE_STORE)]
+    sends = _like("*/*.send/*/after", points)
+    if not _like("*.send/effect/after", sends):
+        raise Wrong(
+            "No step send of its own hands the letter over. Called in a transaction it is a part of it, "
+            "and a real letter can't be rolled back: call send in the workflow."
+        )
+    paying = effects[0]
+    return [
+        *(Kill(story, point, _letters_left) for point in points if point in {*effects, *sends}),
+        Kill(
+            SCENARIOS["paid"],
+            paying,
+            meanwhile="INSERT INTO outbox (letter, is_sent) VALUES ('paid-99', false)",
+            recovered=_only_sent_is_noted,
+        ),
+        Kill(
+            SCENARIOS["paid"],
+            paying.replace("/after", "/before"),
+            meanwhile="UPDATE orders SET order_status = -1",
+            recovered=_still(
+                CANCELLED,
+                "The order was cancelled in the moment before, and it was marked as PAID all the same. "
+                "Ask for PENDING in the UPDATE itself.",
+            ),
+        ),
+    ]
+
+
+def _kills_of_refunds(story: Scenario, report: Report, letters: Rule = lambda _connection: ()) -> list[Kill]:
+    """A kill after each commit of the refund; one at a dispatch that has begun; and one that finds it over."""
+
+    def left(connection: sa.Connection) -> Iterator[str]:
+        yield from letters(connection)
+        yield from _books(connection)
+
+    def told(connection: sa.Connection) -> Iterator[str]:
+        yield from left(connection)
+        if status := _other_than(CANCELLED, connection):
+            yield f'OUTCOME says "refunded", and the order is {status}: refund first, and publish then'
+
+    all_points = _points(report, story)
+    published = _like("*.set_event outcome/checkpoint/after", all_points)
+    refunding = next(iter(_like("dispatch_order_workflow/*/effect/after", all_points)), None)
+    steps = _like("dispatch_order_workflow/*.update_order_progress/effect/after", _points(report, _TOO_LATE))
+    if refunding is None or len(steps) < 2:  # it ended well, but not by transactions
+        raise Wrong("The dispatch does not come by a transaction that refunds, and one for each step.")
+    points = _like("dispatch_order_workflow/*.*/after", all_points[all_points.index(refunding) :])
+    return [
+        *(Kill(story, point, left) for point in points if point not in published),
+        *(Kill(story, point, told) for point in published),
+        _asks_after(steps[1]),
+        Kill(
+            _REFUNDED,
+            refunding.replace("/after", "/before"),
+            meanwhile="UPDATE orders SET order_status = 1, progress_remaining = 0",
+            recovered=_still(
+                DISPATCHED,
+                "The order was dispatched in the moment before, and it was refunded all the same. "
+                "Ask for PAID in the UPDATE itself.",
+            ),
+        ),
+    ]
+
+
+def _asks_after(step: str) -> Kill:
+    """A refund that is asked for after some steps: it is known that they are over when the store is killed there."""
+    is_over = threading.Event()
+
+    def story(customer: Customer) -> None:
+        _buy_and_pay(customer)
+        while not is_over.is_set():  # buying once more changes nothing, and notices the death; it ends in time
+            customer.buy("anna")
+            time.sleep(_LOOK_AGAIN_SECONDS)
+        customer.expect(customer.post("/refund/anna"), 200, "asking for a refund after two of ten steps")
+
+    def left(_connection: sa.Connection) -> tuple[str, ...]:
+        is_over.set()
+        return ()
+
+    scenario = Scenario("refund after two steps", story, {CANCELLED: 1}, dispatch_interval=_TIME_FOR_STEPS)
+    return Kill(scenario, step, left)
+
+
+def _points(report: Report, story: Scenario) -> list[str]:
+    return next(run.reached for run in report.recorded if run.scenario == story.name)
+
+
+def _like(pattern: str, points: list[str]) -> list[str]:
+    return [point for point in points if fnmatchcase(point, pattern)]
+
+
+def _letters_left(connection: sa.Connection) -> Iterator[str]:
+    """What is owed is what has a reason, at any time; and what is sent is what is delivered."""
+    owed = set(connection.scalars(sa.text("SELECT letter FROM outbox")))
+    for order_id, number in connection.execute(sa.text("SELECT order_id, order_status FROM orders")):
+        status, paid, refunded = OrderStatus(number), f"paid-{order_id}", f"refunded-{order_id}"
+        if status in {OrderStatus.PAID, DISPATCHED} and paid not in owed:
+            yield f"the order is {status.name}, and the outbox does not know. Do both in one transaction"
+        if status == OrderStatus.PENDING and paid in owed:
+            yield f"{paid} is owed, and the order is still PENDING. Do both in one transaction"
+        if status == CANCELLED and paid in owed and refunded not in owed:
+            yield f"the order is CANCELLED, and {refunded} is not in the outbox. Do both in one transaction"
+        if status != CANCELLED and refunded in owed:
+            yield f"{refunded} is owed, and the order is still {status.name}. Do both in one transaction"
+    for letter in connection.scalars(sa.text("SELECT letter FROM delivered")):
+        if letter not in owed:
+            yield f"{letter} is delivered, and was never owed"
+    yield from (
+        f"{letter} is noted as sent, and not delivered. Note it after send" for letter in _only_noted(connection)
+    )
+
+
+def _only_sent_is_noted(connection: sa.Connection) -> Iterator[str]:
+    for letter in _only_noted(connection):
+        yield f"{letter}, somebody else's letter, waited in the outbox. mark_sent noted it as sent, too."
+
+
+def _only_noted(connection: sa.Connection) -> list[str]:
+    noted = "SELECT letter FROM outbox WHERE is_sent AND letter NOT IN (SELECT letter FROM delivered)"
+    return list(connection.scalars(sa.text(noted)))
+
+
+def _books(connection: sa.Connection) -> Iterator[str]:
+    sql = "SELECT stock_added - inventory - (SELECT count(*) FROM orders WHERE order_status <> -1) FROM products"
+    missing = connection.scalar(sa.text(sql))
+    if missing:
+        order = "CANCELLED, and its widget is not yet" if missing > 0 else "still PAID, and its widget is already"
+        yield f"the order is {order} on the shelf. Do both in one transaction"
+
+
+def _still(status: OrderStatus, otherwise: str) -> Rule:
+    """No order has left this status."""
+    return lambda connection: [otherwise] if _other_than(status, connection) else []
+
+
+def _other_than(status: OrderStatus, connection: sa.Connection) -> str:
+    other = "SELECT order_status FROM orders WHERE order_status <> :status"
+    return " and ".join(OrderStatus(each).name for each in connection.scalars(sa.text(other), {"status": int(status)}))
+
+
+# --- what there is in the end
+
+
 def _with_letters(scenario: Scenario, *letters: str) -> Scenario:
-    """The scenario, in the end of which just these letters about its one order were owed, sent and delivered."""
+    """The scenario, in the end of which just these letters about each order were owed, sent and delivered."""
     return replace(scenario, rules=(*scenario.rules, _letters(letters)))
 
 
-def _letters(about: tuple[str, ...]) -> Callable[[sa.Connection], Iterator[str]]:
+def _letters(about: tuple[str, ...]) -> Rule:
     def rule(connection: sa.Connection) -> Iterator[str]:
-        order_id = connection.scalar(sa.text("SELECT max(order_id) FROM orders"))  # 2 if it died creating order 1
-        expected = sorted(f"{each}-{order_id}" for each in about)
+        orders = list(connection.scalars(sa.text("SELECT order_id FROM orders")))
+        expected = sorted(f"{each}-{order_id}" for order_id in orders for each in about)
         should_be = f"(should be {_in_words(expected)})"
         delivered = sorted(connection.scalars(sa.text("SELECT letter FROM delivered")))
         if delivered != expected:

@@ -1,0 +1,18 @@
+# says: An empty shelf should be answered with 409
+from dbos import DBOS, SetWorkflowID
+from fastapi import APIRouter, HTTPException
+from fastapi.responses import PlainTextResponse
+
+from widget_store.workflows import PAYMENT_ID, checkout_workflow
+
+router = APIRouter()
+
+
+@router.post("/checkout/{key}", response_class=PlainTextResponse)
+def checkout(key: str) -> str:
+    with SetWorkflowID(key):
+        DBOS.start_workflow(checkout_workflow, key)
+    payment_id = DBOS.get_event(key, PAYMENT_ID)
+    if payment_id is None:
+        raise HTTPException(404, "Out of stock.")
+    return payment_id

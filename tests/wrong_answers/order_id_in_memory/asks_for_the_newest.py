@@ -1,0 +1,43 @@
+# says: the newest order is not always this customer's
+"""A checkout that keeps the order's id in memory. Mend it."""
+
+import sqlalchemy as sa
+from dbos import DBOS, SetWorkflowID
+
+from widget_store import sql_session, transaction
+from widget_store.schema import PRODUCT_ID, OrderStatus, orders
+from widget_store.transactions import cancel_order, mark_order_paid, reserve_inventory, undo_reserve_inventory
+from widget_store.workflows import ORDER_ID, PAYMENT_ID, PAYMENT_STATUS, dispatch_order_workflow
+
+
+@transaction
+def create_order_of() -> None:
+    new_order = orders.insert().values(product_id=PRODUCT_ID, order_status=OrderStatus.PENDING)
+    sql_session().execute(new_order)
+
+
+@transaction
+def newest_order() -> int:
+    order_id: int = sql_session().execute(sa.select(sa.func.max(orders.c.order_id))).scalar_one()
+    return order_id
+
+
+@DBOS.workflow()
+def checkout_workflow(key: str) -> str:
+    create_order_of()
+    order_id = newest_order()
+    if not reserve_inventory():
+        cancel_order(order_id)
+        DBOS.set_event(PAYMENT_ID, None)
+        DBOS.set_event(ORDER_ID, str(order_id))
+        return key
+    DBOS.set_event(PAYMENT_ID, key)
+    if DBOS.recv(PAYMENT_STATUS, timeout_seconds=60) == "paid":
+        mark_order_paid(order_id)
+        with SetWorkflowID(f"{key}.dispatch"):
+            DBOS.start_workflow(dispatch_order_workflow, order_id)
+    else:
+        undo_reserve_inventory()
+        cancel_order(order_id)
+    DBOS.set_event(ORDER_ID, str(order_id))
+    return key

@@ -1,0 +1,38 @@
+# says: Anna's order was begun with the old file; its workflow ended as ERROR
+from dbos import DBOS, SetWorkflowID
+
+from widget_store.transactions import (
+    cancel_order,
+    create_order,
+    mark_order_paid,
+    reserve_inventory,
+    undo_reserve_inventory,
+)
+from widget_store.workflows import ORDER_ID, PAYMENT_ID, PAYMENT_STATUS, dispatch_order_workflow, pace
+
+
+@DBOS.step()
+def look_up_customer(key: str) -> str:
+    return f"{key} is known"
+
+
+@DBOS.workflow(name="checkout_workflow")
+def checkout_workflow(key: str) -> str:
+    if key != "anna":
+        look_up_customer(key)
+    order_id = create_order()
+    if not reserve_inventory():
+        cancel_order(order_id)
+        DBOS.set_event(PAYMENT_ID, None)
+        DBOS.set_event(ORDER_ID, str(order_id))
+        return key
+    DBOS.set_event(PAYMENT_ID, key)
+    if DBOS.recv(PAYMENT_STATUS, timeout_seconds=pace.payment_timeout) == "paid":
+        mark_order_paid(order_id)
+        with SetWorkflowID(f"{key}.dispatch"):
+            DBOS.start_workflow(dispatch_order_workflow, order_id)
+    else:
+        undo_reserve_inventory()
+        cancel_order(order_id)
+    DBOS.set_event(ORDER_ID, str(order_id))
+    return key

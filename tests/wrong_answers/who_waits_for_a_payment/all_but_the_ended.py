@@ -1,0 +1,8 @@
+# says: anna and bert are the ones who wait: gina's checkout was cancelled.
+answer = """
+    SELECT workflow_uuid FROM dbos.workflow_status
+    WHERE name = 'checkout_workflow'
+    AND status <> 'SUCCESS'
+    AND workflow_uuid NOT IN (SELECT workflow_uuid FROM dbos.operation_outputs WHERE function_name = 'DBOS.recv')
+    AND workflow_uuid NOT IN (SELECT destination_uuid FROM dbos.notifications)
+"""

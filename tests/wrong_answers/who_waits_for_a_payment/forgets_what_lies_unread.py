@@ -1,0 +1,7 @@
+# says: fritz's payment has arrived: nobody has read it yet
+answer = """
+    SELECT workflow_uuid FROM dbos.workflow_status
+    WHERE name = 'checkout_workflow'
+    AND status = 'PENDING'
+    AND workflow_uuid NOT IN (SELECT workflow_uuid FROM dbos.operation_outputs WHERE function_name = 'DBOS.recv')
+"""
