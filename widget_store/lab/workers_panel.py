@@ -100,7 +100,8 @@ class WorkersPanel(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
         for name in workers.names:
             self._add_row(name)
         customers = widgets.HBox([self.buy, self.pay], layout=_WRAPPING)
-        super().__init__([self._rows, customers, self.message, self.orders], layout=widgets.Layout(padding="4px 0"))
+        layout = widgets.Layout(padding="4px 0", margin="0")
+        super().__init__([self._rows, customers, self.message, self.orders], layout=layout)
         self._made_before = self._made()
         self._do(lambda: None)
         if workers.is_open():
