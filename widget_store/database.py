@@ -30,6 +30,8 @@ from widget_store.settings import PREFIX, Settings
 EMBEDDED_DATABASE = "widget_store"
 _STARTED_WITHIN_SECONDS = 30
 _ANSWERS_WITHIN_SECONDS = 5
+# SQLite has one writer at a time. Whoever writes waits for its turn, and asks for it when its transaction begins.
+_PATIENT = {"timeout": 30, "isolation_level": "IMMEDIATE"}
 _STOPPED_WITHIN_SECONDS = 5
 _USERS_OF_THIS_MACHINE = Path("/etc/passwd")
 
@@ -61,9 +63,14 @@ class Database:
 
     def engine(self, **options: Any) -> sa.Engine:
         """A SQLAlchemy engine on the store's own tables. Whoever asks for it disposes of it."""
-        if not self.is_sqlite:
-            options.setdefault("connect_args", {"connect_timeout": _ANSWERS_WITHIN_SECONDS})
+        options.setdefault("connect_args", _PATIENT if self.is_sqlite else {"connect_timeout": _ANSWERS_WITHIN_SECONDS})
         return sa.create_engine(self.url, **options)
+
+    def system_engine(self, **options: Any) -> sa.Engine:
+        """A SQLAlchemy engine on DBOS's own tables. Whoever asks for it disposes of it."""
+        if not self.is_sqlite:
+            return self.engine(**options)
+        return sa.create_engine(self.system_url, connect_args=_PATIENT)
 
     def check(self) -> None:
         """Make sure that the database answers; that a PostgreSQL can be written to, and a file is one of SQLite's.

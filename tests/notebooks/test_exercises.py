@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import BACKENDS
 from tests.support import ROOT
 from widget_store.database import Database
 from widget_store.lab.checks import Exercise, all_exercises
@@ -18,14 +19,20 @@ each_exercise = pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exerci
 SAYS = "# says: "
 
 
+@pytest.fixture
+def backend() -> str:
+    """On which kind of database the judges work: a learner's own, unless a test asks for both."""
+    return "postgresql"
+
+
 @pytest.fixture(autouse=True)
 def _as_in_a_notebook(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, new_database: Callable[[str], Database]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, new_database: Callable[[str], Database], backend: str
 ) -> Iterator[None]:
-    """The learner's folder is empty, and the judges' stores use the tests' database server."""
+    """The learner's folder is empty, and the judges' stores use a database of the tests'."""
     (tmp_path / "work").mkdir()
     shutil.copytree(ROOT / "notebooks" / "solutions", tmp_path / "solutions")
-    monkeypatch.setenv("WIDGET_STORE_DATABASE_URL", new_database("postgresql").url)
+    monkeypatch.setenv("WIDGET_STORE_DATABASE_URL", new_database(backend).url)
     with contextlib.chdir(tmp_path):
         yield
 
@@ -46,6 +53,7 @@ def test_untouched_it_is_not_attempted(exercise: Exercise) -> None:
 
 
 @pytest.mark.slow("runs, kills and judges a learner's file", weight=2)
+@pytest.mark.parametrize("backend", BACKENDS)
 @each_exercise
 def test_the_solution_passes(exercise: Exercise) -> None:
     outcome, words = outcome_of(exercise, exercise.solution_file.read_text())

@@ -38,10 +38,7 @@ class State:
 
     def __init__(self, database: Database) -> None:
         self._engine = database.engine(pool_size=2, pool_pre_ping=True)
-        self._system = database.engine(pool_size=2, pool_pre_ping=True)
-        if database.is_sqlite:
-            self._system.dispose()
-            self._system = sa.create_engine(database.system_url)
+        self._system = database.system_engine(pool_size=2, pool_pre_ping=True)
         self._client = DBOSClient(system_database_engine=self._system, application_name="widget-store")
         self._asking = _engine_that_only_reads(database)
 

@@ -294,10 +294,16 @@ class Workers:
         assert self._database is not None  # noqa: S101 - it is open: for the type checker
         assignment = Assignment(self._database, self._settings, self._app_file)
         processes = warm_processes("widget_store.lab.crash_run")
-        started = [WorkerProcess(processes, assignment) for _ in range(how_many)]
-        self._workers += started
+        started: list[WorkerProcess] = []
+        for _ in range(how_many):
+            worker = WorkerProcess(processes, assignment)
+            started.append(worker)
+            self._workers.append(worker)
+            if len(self._workers) == 1:
+                worker.wait_until_ready()  # it makes the tables; two that make them at once get in each other's way
         for worker in started:
-            worker.wait_until_ready()
+            if not worker.name:
+                worker.wait_until_ready()
         return started
 
     def _named(self, name: str) -> WorkerProcess:

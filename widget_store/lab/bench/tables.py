@@ -27,7 +27,7 @@ class Tables:
 
     def __init__(self, database: Database) -> None:
         self._engine = database.engine(pool_size=32, pool_pre_ping=False)
-        self._system = sa.create_engine(database.system_url)
+        self._system = database.system_engine()
         self._schema = None if database.is_sqlite else "dbos"
         self._client = DBOSClient(system_database_engine=self._system, application_name=APP_NAME)
 
