@@ -81,6 +81,8 @@ class Kill:
             if result.verdict != Verdict.NOT_REACHED:
                 break
             result, looks = self._play(bench)
+        if result.verdict == Verdict.NOT_REACHED:  # nothing was tried, so nothing was survived
+            return f"Your checkout never comes by {self.point}."
         *deaths, end = looks
         if deaths and deaths[0]:
             return f"Killed {describe(self.point)}: {'; '.join(deaths[0])}."
