@@ -13,9 +13,20 @@ import httpx
 import pytest
 from starlette.responses import PlainTextResponse
 
-from tests.support import CANCELLED, DISPATCHED, PAID, PENDING, Books, Serving, eventually, new_key, serving
+from tests.support import (
+    CANCELLED,
+    DISPATCHED,
+    PAID,
+    PATIENCE_SECONDS,
+    PENDING,
+    Books,
+    Serving,
+    eventually,
+    new_key,
+    serving,
+)
 from widget_store.database import Database
-from widget_store.endpoints import SameOriginOnly
+from widget_store.endpoints import Line, SameOriginOnly
 from widget_store.schema import FULL_SHELF, PRODUCT_ID
 
 SECRET = "a-secret-for-tests"  # noqa: S105 - it protects nothing
@@ -455,3 +466,48 @@ def test_what_is_no_crash_point_is_refused_with_an_example(store: Serving) -> No
     answer = store.client.post("/crash_application", params={"at": "lunch"})
     assert answer.status_code == 422
     assert "create_order/effect/before" in answer.json()["detail"]
+
+
+def test_who_comes_first_is_served_first() -> None:
+    served: list[int] = []
+
+    async def come(line: Line, number: int) -> None:
+        async with line.turn():
+            await asyncio.sleep(0)  # whoever were let in meanwhile would be as quick
+            served.append(number)
+
+    async def all_come() -> None:
+        line = Line(places=1, patience=PATIENCE_SECONDS)
+        await asyncio.gather(*(come(line, number) for number in range(16)))
+
+    asyncio.run(all_come())
+    assert served == list(range(16))
+
+
+def test_only_so_many_are_served_at_once() -> None:
+    at_once: list[int] = []
+
+    async def come(line: Line, inside: set[int], number: int) -> None:
+        async with line.turn():
+            inside.add(number)
+            at_once.append(len(inside))
+            await asyncio.sleep(0)
+            inside.remove(number)
+
+    async def all_come() -> None:
+        line, inside = Line(places=2, patience=PATIENCE_SECONDS), set[int]()
+        await asyncio.gather(*(come(line, inside, number) for number in range(16)))
+
+    asyncio.run(all_come())
+    assert max(at_once) == 2
+
+
+def test_nobody_stands_in_line_behind_a_slow_checkout_for_good() -> None:
+    async def three_come() -> None:
+        line = Line(places=1, patience=0.01)
+        async with line.turn(), asyncio.timeout(PATIENCE_SECONDS):  # and this one is not over before the others are
+            for _ in range(2):
+                async with line.turn():
+                    pass
+
+    asyncio.run(three_come())

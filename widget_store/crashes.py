@@ -57,7 +57,7 @@ _step_body: ContextVar[str] = ContextVar("_step_body")
 """The name of the step in whose body this code runs, for steps that are not transactions."""
 
 
-STEPS = {  # of the store's own checkout, in the order in which it meets them; whether each is a transaction
+STEPS = {  # of the store's own checkout, in the order in which it meets them; whether each has an effect of its own
     "checkout_workflow/*.create_order": True,
     "checkout_workflow/*.reserve_inventory": True,
     "checkout_workflow/*.set_event payment_id": False,
@@ -65,7 +65,7 @@ STEPS = {  # of the store's own checkout, in the order in which it meets them; w
     "checkout_workflow/*.mark_order_paid": True,
     "checkout_workflow/*.dispatch_order_workflow": False,
     "checkout_workflow/*.set_event order_id": False,
-    "dispatch_order_workflow/*.update_order_progress": True,
+    "dispatch_order_workflow/*.set_order_progress": True,
     "checkout_workflow/*.undo_reserve_inventory": True,
     "checkout_workflow/*.cancel_order": True,
 }
@@ -78,9 +78,9 @@ def checkout_points() -> dict[str, str]:
         For each point, as a pattern, what it is in words.
     """
     points = {}
-    for step, is_transaction in STEPS.items():
+    for step, has_effect in STEPS.items():
         name = step.partition(".")[2]
-        if is_transaction:
+        if has_effect:
             points[f"{step}/effect/before"] = f"in {name}: before its work is committed"
             points[f"{step}/effect/after"] = f"in {name}: its work committed, DBOS's record of it not"
         else:

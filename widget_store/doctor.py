@@ -115,7 +115,7 @@ def database() -> str:
 
 def port() -> str:
     """The store's usual port is free."""
-    from widget_store.supervisor import free_port
+    from widget_store.ports import free_port
 
     try:
         return f"{free_port('127.0.0.1', 8000)} is free"

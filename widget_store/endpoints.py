@@ -1,11 +1,12 @@
 """The HTTP interface. Each endpoint translates: it asks a workflow or the database, and gives the answer a status."""
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 import os
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC
 from ipaddress import IPv6Address
 from pathlib import Path as FilePath
@@ -28,6 +29,8 @@ ANSWER_WITHIN_SECONDS = 60.0
 """How long a checkout or a payment waits for its workflow before it answers 504."""
 _LOOK_AGAIN_SECONDS = 1.0
 _PAUSE_SECONDS = 0.01
+_SERVED_AT_ONCE = 2
+_IN_LINE_SECONDS = 1.0
 _GIVE_UP_AFTER_SECONDS = 2.0
 """How much longer a request may take that waits for something else: for a database that does not answer."""
 _DATABASE_IS_AWAY = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.InternalError, sa.exc.TimeoutError)
@@ -70,7 +73,7 @@ def create_app(  # noqa: C901, PLR0913, PLR0915 - one small function for each ro
     app.mount("/static", StaticFiles(directory=STOREFRONT), name="static")
     if router is not None:
         app.include_router(router)  # the first endpoint that fits a request answers it
-    answers = _Answers(answer_within)
+    answers, line = _Answers(answer_within), Line(_SERVED_AT_ONCE, _IN_LINE_SECONDS)
 
     @app.exception_handler(CheckoutFailed)
     async def checkout_failed(_request: Request, failure: CheckoutFailed) -> JSONResponse:
@@ -111,9 +114,10 @@ def create_app(  # noqa: C901, PLR0913, PLR0915 - one small function for each ro
     @app.post("/checkout/{key:path}", response_class=PlainTextResponse)
     async def checkout(key: Key) -> str:
         """Buy a widget. The key is the workflow's id, so asking again joins the checkout that is there already."""
-        await asyncio.to_thread(_start, checkout_workflow, key)
         deadline = answers.deadline()
-        payment_id = await answers.event(key, PAYMENT_ID, deadline)
+        async with line.turn():
+            await asyncio.to_thread(_start, checkout_workflow, key)
+            payment_id = await answers.event(key, PAYMENT_ID, deadline)
         if payment_id is not None:
             return str(payment_id)
         # No payment id: either the checkout ended without one, and then it has an order id, or it isn't that far yet.
@@ -134,8 +138,10 @@ def create_app(  # noqa: C901, PLR0913, PLR0915 - one small function for each ro
         if workflow is None or workflow.name != workflow_name:
             raise HTTPException(404, "There is no payment with this id.")
         # A checkout that has settled already reads no more messages, so a late or repeated one changes nothing.
-        await asyncio.to_thread(DBOS.send, payment_id, status, PAYMENT_STATUS, idempotency_key=f"{payment_id}:{status}")
-        order_id = await answers.event(payment_id, ORDER_ID, answers.deadline())
+        once = f"{payment_id}:{status}"
+        async with line.turn():
+            await asyncio.to_thread(DBOS.send, payment_id, status, PAYMENT_STATUS, idempotency_key=once)
+            order_id = await answers.event(payment_id, ORDER_ID, answers.deadline())
         if order_id is None:
             raise HTTPException(504, "The checkout is slow. Report the payment again.")
         outcome = await asyncio.to_thread(_order, engine, int(order_id))
@@ -216,6 +222,31 @@ class _Answers:
                 raise CheckoutFailed(f"it has ended, and never published the event {name!r}.")
             if left > look_for:
                 await asyncio.sleep(_PAUSE_SECONDS)  # an event that is None is there at once, each time it is asked for
+
+
+class Line:
+    """Customers in a line: who came first is not kept waiting by those who came later.
+
+    Served all at once, each would wait for all, and the unlucky twice as long as the lucky.
+
+    Args:
+        places: How many are served at once.
+        patience: Seconds that anybody stands in line. A checkout may be slow on purpose, and must not stop the others.
+    """
+
+    def __init__(self, places: int, patience: float) -> None:
+        self._places = asyncio.Semaphore(places)
+        self._patience = patience
+
+    @contextlib.asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait for one's turn, and have it for as long as the block takes."""
+        async with contextlib.AsyncExitStack() as place:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._patience):
+                    await self._places.acquire()
+                    place.callback(self._places.release)
+            yield
 
 
 class NeverSilent:

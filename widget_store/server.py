@@ -6,12 +6,11 @@ Everything is put together here, once: the other modules are handed what they ne
 import contextlib
 import gc
 import io
-import logging
-import signal
+import socket
 import sqlite3
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,8 @@ from widget_store.crashes import CrashPoints
 from widget_store.database import Database
 from widget_store.endpoints import LOOPBACK, create_app
 from widget_store.errors import AppFileError
+from widget_store.http_server import HttpServer
+from widget_store.ports import listen
 from widget_store.recovery import (
     APP_NAME,
     APPLICATION_VERSION,
@@ -40,6 +41,8 @@ from widget_store.schema import create_tables
 from widget_store.settings import Settings
 
 _SHUTDOWN_WITHIN_SECONDS = 2
+_CONNECTIONS = 4
+_A_DAY_IN_SECONDS = 86_400
 _QUEUE_THREADS = "queue-worker-"  # how DBOS begins their names
 _SQLITE_CAN_NOT_NOW = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
 _POSTGRESQL_CAN_NOT_NOW = {"25006", "53100", "58030"}  # read-only, as a standby is; the disk full; the disk failed
@@ -52,7 +55,7 @@ class Worker:
     Attributes:
         app_file: A learner's file that defines `checkout_workflow`; None for the store's own.
         any_host: Answer under any host name: a proxy with a sign-in of its own stands in front.
-        shares_port: Other workers listen on the same port.
+        listener: Where connections come in, when other workers take them from there, too; else None.
         application_version: The version of the workflows' code: it goes on only with what it began under the same one.
             "auto" is DBOS's own, a hash of their source.
     """
@@ -64,7 +67,7 @@ class Worker:
     port: int = 8000
     app_file: Path | None = None
     any_host: bool = False
-    shares_port: bool = False
+    listener: socket.socket | None = None
     application_version: str = APPLICATION_VERSION
 
 
@@ -78,11 +81,12 @@ def serve(worker: Worker, on_ready: Callable[[int], None], crash_points: CrashPo
 
     Raises:
         AppFileError: When the learner's file can't be used.
-        OSError: When the port can't be had.
+        PortTaken: When the port can't be had.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # what a learner's file has printed, no crash takes back
     gc.freeze()  # what was imported never becomes garbage: the collector need not look at it, nor write to it
+    gc.set_threshold(20_000)  # a checkout makes thousands of objects, and hardly any that wait for the collector
     system, transactions = _engines(worker.database)
     if crash_points is not None:
         crash_points.watch(system)
@@ -104,59 +108,15 @@ def serve(worker: Worker, on_ready: Callable[[int], None], crash_points: CrashPo
     )
     config = uvicorn.Config(
         app,
-        host=worker.host,
-        port=worker.port,
         log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=_SHUTDOWN_WITHIN_SECONDS,
     )
-    _Server(config, on_ready).run(sockets=[_listen(config, worker.shares_port)])
+    listener = worker.listener or listen(worker.host, worker.port)
+    is_shared = worker.listener is not None
+    HttpServer(config, listener, is_shared=is_shared, on_ready=on_ready).serve_until_sigterm()
     # No `DBOS.destroy()`: a workflow that takes a step while it dismantles DBOS is recorded as failed, and never goes
     # on. The process ends in the midst of its workflows, as in a crash, and the next launch takes them up.
-
-
-class _Server(uvicorn.Server):
-    """A uvicorn server that says when it answers, and that ends without a word."""
-
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[int], None]) -> None:
-        super().__init__(config)
-        self._on_ready = on_ready
-
-    async def startup(self, sockets: Any = None) -> None:
-        await super().startup(sockets)
-        if self.started:
-            self._on_ready(self.servers[0].sockets[0].getsockname()[1])
-
-    async def shutdown(self, sockets: Any = None) -> None:
-        # Whoever still waits is cut off, and asks again with the same key. uvicorn would call that an error.
-        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
-        await super().shutdown(sockets)
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Take SIGTERM as the word to stop, and nothing else.
-
-        uvicorn's own would also take SIGINT, which is the supervisor's to act on, and would raise SIGTERM again in the
-        end: the process would die of it before `serve` could return.
-        """
-        before = signal.signal(signal.SIGTERM, self.handle_exit)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGTERM, before)
-
-
-def _listen(config: uvicorn.Config, shares_port: bool) -> Any:
-    import socket
-
-    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-    # Named TCP, for asyncio to see that it is: only then are answers sent at once, and not held back for 40 ms (Nagle).
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if shares_port:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    listener.bind((config.host, config.port))
-    return listener
 
 
 def _engines(database: Database) -> tuple[sa.Engine, sa.Engine]:
@@ -168,12 +128,22 @@ def _engines(database: Database) -> tuple[sa.Engine, sa.Engine]:
     if database.is_sqlite:
         system, transactions = _sqlite_engine(database.system_url), _sqlite_engine(database.url)
     else:
-        arguments = {"connect_timeout": 10, "application_name": APP_NAME}
-        system = sa.create_engine(database.system_url, pool_size=20, max_overflow=0, connect_args=arguments)
-        transactions = sa.create_engine(database.url, pool_size=20, max_overflow=0, connect_args=arguments)
+        system, transactions = _postgresql_engine(database.system_url), _postgresql_engine(database.url)
     for engine in (system, transactions):
         event.listen(engine, "handle_error", _wait_for_the_database)
     return system, transactions
+
+
+def _postgresql_engine(url: str) -> sa.Engine:
+    # Few connections: more of them only fight for the interpreter, and the server has a hundred for all workers. Who
+    # waits for one has not failed, however long it takes.
+    return sa.create_engine(
+        url,
+        pool_size=_CONNECTIONS,
+        max_overflow=0,
+        pool_timeout=_A_DAY_IN_SECONDS,
+        connect_args={"connect_timeout": 10, "application_name": APP_NAME},
+    )
 
 
 def _wait_for_the_database(failure: sa.engine.ExceptionContext) -> None:

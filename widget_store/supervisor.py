@@ -15,12 +15,12 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-import psutil
 import psycopg
 
 from widget_store import executors
 from widget_store.database import Database, open_database
-from widget_store.errors import DatabaseUnavailable, PortTaken, StoreDidNotStart, WidgetStoreError
+from widget_store.errors import DatabaseUnavailable, StoreDidNotStart, WidgetStoreError
+from widget_store.ports import free_port, listen
 from widget_store.processes import Processes, end_with_parent, warm_processes
 from widget_store.settings import Settings
 
@@ -58,13 +58,18 @@ def run(plan: Plan, announce: Callable[[str], None]) -> None:
 
 
 class Supervisor:
-    """Starts the workers and starts them again, until `stop` has something to read."""
+    """Starts the workers and starts them again, until `stop` has something to read.
+
+    A single worker listens by itself, and when it dies nobody does: its customers learn it at once. Several take what
+    comes in from one socket, held here, and while one of them is away the others go on.
+    """
 
     def __init__(self, plan: Plan, database: Database, processes: Processes, stop: Connection) -> None:
         self._plan = plan
         self._database = database
         self._processes = processes
         self._stop = stop
+        self._listener: socket.socket | None = None
         self._announced = False
 
     def run(self, announce: Callable[[str], None]) -> None:
@@ -85,11 +90,18 @@ class Supervisor:
                     self._announced = True
         finally:
             _stop_all(workers)
+            self._close_listener()
             ids.release()
 
     def _start(self, workers: "list[_WorkerProcess]", ids: executors.ExecutorIds) -> None:
+        if self._plan.workers > 1:
+            self._listener = listen(self._plan.host, self._plan.port)
         for worker, executor_id in zip(workers, ids.ids, strict=True):
-            worker.start(executor_id, self._database)
+            worker.start(executor_id, self._database, self._listener)
+
+    def _close_listener(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
 
     def _wait(self, workers: "list[_WorkerProcess]") -> None:
         """Sleep until a worker is ready or dead, or it is time to stop, or to look at the database."""
@@ -117,6 +129,7 @@ class Supervisor:
         """
         _say(f"The database is lost: {self._database.name}. The store starts again when it is back.")
         _kill_all(workers)
+        self._close_listener()  # nobody is left to take what comes in
         lost.release()
         while not self._stop.poll():
             try:
@@ -147,9 +160,10 @@ class _WorkerProcess:
         self.executor_id = ""
         self.ready = False
 
-    def start(self, executor_id: str, database: Database) -> None:
+    def start(self, executor_id: str, database: Database, listener: socket.socket | None) -> None:
         self.executor_id = executor_id
         self._database = database
+        self._listener = listener
         self._deaths_at_start = 0
         self._launch()
 
@@ -172,7 +186,9 @@ class _WorkerProcess:
         self._reason = ""
         self._messages, theirs = self._processes.Pipe(duplex=False)
         self._process = self._processes.Process(
-            target=_serve_in_this_process, args=(self.executor_id, self._plan, self._database, theirs), name="worker"
+            target=_serve_in_this_process,
+            args=(self.executor_id, self._plan, self._database, self._listener, theirs),
+            name="worker",
         )
         self._process.start()
         theirs.close()
@@ -264,7 +280,9 @@ def _when_stdin_ends(act: Callable[[], None]) -> None:
     act()
 
 
-def _serve_in_this_process(executor_id: str, plan: Plan, database: Database, to_supervisor: Connection) -> None:
+def _serve_in_this_process(
+    executor_id: str, plan: Plan, database: Database, listener: socket.socket | None, to_supervisor: Connection
+) -> None:
     """The whole life of a worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
@@ -280,7 +298,7 @@ def _serve_in_this_process(executor_id: str, plan: Plan, database: Database, to_
         port=plan.port,
         app_file=plan.app_file,
         any_host=plan.any_host,
-        shares_port=plan.workers > 1,
+        listener=listener,
         application_version=plan.application_version or APPLICATION_VERSION,
     )
     try:
@@ -291,45 +309,6 @@ def _serve_in_this_process(executor_id: str, plan: Plan, database: Database, to_
         to_supervisor.send(("died", words))
         os._exit(1)
     os._exit(0)  # a workflow's thread may still wait for a payment; the next launch takes it up
-
-
-def free_port(host: str, port: int) -> int:
-    """The port, or a free one for 0.
-
-    Raises:
-        PortTaken: With the name of the program that has it, where the system tells.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as failure:
-            raise PortTaken(
-                f"The store can't listen on {host}:{port}: {failure.strerror}{_taken_by(port)}. "
-                "End that program, or choose another port with --port (0 takes a free one)."
-            ) from None
-        return int(probe.getsockname()[1])
-
-
-def _taken_by(port: int) -> str:
-    with contextlib.suppress(psutil.Error, OSError):
-        for connection in psutil.net_connections(kind="tcp"):
-            if connection.laddr and connection.laddr.port == port and connection.status == psutil.CONN_LISTEN:
-                if connection.pid is None:
-                    break
-                program = psutil.Process(connection.pid)
-                supervisor = next(filter(_is_supervisor, program.parents()), None)
-                if supervisor is not None:
-                    return f", by another widget store (process {supervisor.pid})"
-                return f", by {program.name()} (process {program.pid})"
-    return ", by a program this user may not see"
-
-
-def _is_supervisor(process: psutil.Process) -> bool:
-    """Whether this is the process that starts a store's worker again when only the worker is ended."""
-    command = " ".join(process.cmdline()).replace("-", "_")
-    return "widget_store serve" in command
 
 
 def _in_url(host: str) -> str:

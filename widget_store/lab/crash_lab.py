@@ -19,9 +19,9 @@ from widget_store.schema import FULL_SHELF, OrderStatus
 NO_ORDER, NO_STEP, NO_PREDICTION = "no order", "none", "no prediction"
 _NEVER_IN = {  # each story, and the steps that it does not come by
     "paid": {"undo_reserve_inventory", "cancel_order"},
-    "declined": {"mark_order_paid", "dispatch_order_workflow", "update_order_progress"},
+    "declined": {"mark_order_paid", "dispatch_order_workflow", "set_order_progress"},
     "sold out": {
-        *("recv", "mark_order_paid", "dispatch_order_workflow", "update_order_progress", "undo_reserve_inventory"),
+        *("recv", "mark_order_paid", "dispatch_order_workflow", "set_order_progress", "undo_reserve_inventory"),
     },
 }
 _MINE = "checkout_workflow/"

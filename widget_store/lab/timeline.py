@@ -12,6 +12,7 @@ from widget_store.workflows import dispatch_order_workflow
 
 _WIDTH, _LABELS, _ROW, _TOP = 900, 190, 20, 64
 _LABEL_WIDTH = 135
+_SECONDS_OF_A_DISPATCH = {"set_order_progress", "update_order_progress"}  # the store's step, and a learner's
 _SECONDS_SHOWN_AT_LEAST = 3.0
 _STYLE = """
 .ws-scroll { overflow-x: auto; width: 0; min-width: 100%; }
@@ -58,7 +59,7 @@ def stories(state: State, limit: int = 2) -> list[OrderStory]:
             step
             for child in children
             for step in state.steps_of(child.workflow_id)
-            if step.name == "update_order_progress"
+            if step.name in _SECONDS_OF_A_DISPATCH
         ]
         order_id = next((int(step.result) for step in steps if step.name == "create_order"), None)
         status = statuses.get(order_id, "not created yet")

@@ -1,0 +1,89 @@
+"""uvicorn as a store's worker uses it: how it ends, and how it shares what comes in."""
+
+import asyncio
+import signal
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import uvicorn
+
+from tests.support import PATIENCE_SECONDS
+from widget_store.http_server import HttpServer
+from widget_store.ports import listen
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+MANY = 1_000_000
+"""So many requests at work that the pause for them outlasts every test."""
+
+
+async def no_app(_scope: Any, _receive: Any, _send: Any) -> None:
+    """Nobody calls it."""
+
+
+async def answer(_scope: Any, _receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+    await send({"type": "http.response.body", "body": b""})
+
+
+@asynccontextmanager
+async def one_of_several(listener: socket.socket) -> AsyncIterator[HttpServer]:
+    """A server that takes connections from a socket together with others."""
+    config = uvicorn.Config(answer, lifespan="off", log_config=None)
+    config.load()
+    server = HttpServer(config, listener, is_shared=True, on_ready=lambda _port: None)
+    server.lifespan = config.lifespan_class(config)
+    await server.startup(sockets=[])
+    yield server
+    server.server_state.tasks.clear()
+    await server.shutdown(sockets=[])
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_server_takes_sigterm_for_itself_and_leaves_ctrl_c_to_the_supervisor() -> None:
+    seen: list[int] = []
+    while_it_serves: list[object] = []
+
+    def stop(_port: int) -> None:
+        while_it_serves.append(signal.getsignal(signal.SIGINT))
+        signal.raise_signal(signal.SIGTERM)
+
+    before = {which: signal.signal(which, lambda number, _frame: seen.append(number)) for which in SIGNALS}
+    mine = signal.getsignal(signal.SIGINT)
+    try:
+        config = uvicorn.Config(no_app, lifespan="off", log_config=None)
+        HttpServer(config, listen("127.0.0.1", 0), is_shared=False, on_ready=stop).serve_until_sigterm()
+    finally:
+        for which, handler in before.items():
+            signal.signal(which, handler)
+    assert while_it_serves == [mine]
+    assert seen == []  # the server has returned, and SIGTERM was not raised again
+
+
+def test_one_of_several_takes_whatever_comes_in_when_it_has_nothing_to_do() -> None:
+    async def is_answered(listener: socket.socket) -> bytes:
+        async with one_of_several(listener), asyncio.timeout(PATIENCE_SECONDS):
+            reader, writer = await asyncio.open_connection(*listener.getsockname())
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            told = await reader.readline()
+            writer.close()
+            await writer.wait_closed()
+            return told
+
+    with listen("127.0.0.1", 0) as listener:
+        assert asyncio.run(is_answered(listener)).split()[1] == b"200"
+
+
+def test_one_of_several_leaves_what_comes_in_to_another_while_it_is_busy() -> None:
+    async def another_takes_it(listener: socket.socket) -> None:
+        async with one_of_several(listener) as busy, asyncio.timeout(PATIENCE_SECONDS):
+            busy.server_state.tasks.update(range(MANY))  # type: ignore[arg-type] # they are only counted
+            with socket.create_connection(listener.getsockname()), listener.dup() as another:
+                another.setblocking(False)
+                taken, _ = await asyncio.get_running_loop().sock_accept(another)
+                taken.close()
+
+    with listen("127.0.0.1", 0) as listener:
+        asyncio.run(another_takes_it(listener))

@@ -1,0 +1,104 @@
+"""uvicorn as a store's worker uses it: it says when it answers, ends without a word, and shares the work."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import uvicorn
+
+_PAUSE_FOR_EACH_REQUEST_SECONDS = 0.001
+_PAUSE_IN_TROUBLE_SECONDS = 1.0
+
+
+class HttpServer(uvicorn.Server):
+    """A uvicorn server on a socket that it may share with those of other processes.
+
+    Args:
+        config: What to serve; its host and port are not looked at.
+        listener: Where connections come in.
+        is_shared: Whether other processes take connections from this socket, too.
+        on_ready: Called with the port once requests are answered.
+    """
+
+    def __init__(
+        self, config: uvicorn.Config, listener: socket.socket, *, is_shared: bool, on_ready: Callable[[int], None]
+    ) -> None:
+        super().__init__(config)
+        self._listener = listener
+        self._is_shared = is_shared
+        self._on_ready = on_ready
+
+    def serve_until_sigterm(self) -> None:
+        """Serve, and return when all requests are answered or cut off."""
+        self.run(sockets=[] if self._is_shared else [self._listener])
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to answer, and say so."""
+        await super().startup(sockets)
+        if self.started:
+            if self._is_shared:
+                self._accepting = asyncio.create_task(self._accept_when_others_are_busier())
+            self._on_ready(self._listener.getsockname()[1])
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take nobody any more, and let who was taken have an answer, for a while."""
+        if self._is_shared:
+            self._accepting.cancel()
+        # Whoever still waits is cut off, and asks again with the same key. uvicorn would call that an error.
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+        await super().shutdown(sockets)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take SIGTERM as the word to stop, and nothing else.
+
+        uvicorn's own would also take SIGINT, which is the supervisor's to act on, and would raise SIGTERM again in the
+        end: the process would die of it before `serve_until_sigterm` could return.
+        """
+        before = signal.signal(signal.SIGTERM, self.handle_exit)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+    async def _accept_when_others_are_busier(self) -> None:
+        """Take connections, each after a pause for every request at work here: who has least to do comes first.
+
+        Were connections dealt out at random, the workers' queues would drift far apart: sixteen customers are then as
+        often all with one of two as they are eight with each (Gordon and Newell, 1967, on closed networks of queues).
+        """
+        self._listener.setblocking(False)
+        loop = asyncio.get_running_loop()
+        while True:
+            await _readable(self._listener)
+            await asyncio.sleep(_PAUSE_FOR_EACH_REQUEST_SECONDS * len(self.server_state.tasks))
+            try:
+                connection, _ = self._listener.accept()
+            except (BlockingIOError, ConnectionError):  # another took it, or it is gone again
+                continue
+            except OSError:  # no more files may be opened now, for one
+                await asyncio.sleep(_PAUSE_IN_TROUBLE_SECONDS)
+                continue
+            await loop.connect_accepted_socket(self._protocol, connection)
+
+    def _protocol(self) -> asyncio.Protocol:
+        protocol: Any = self.config.http_protocol_class
+        made: asyncio.Protocol = protocol(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return made
+
+
+async def _readable(listener: socket.socket) -> None:
+    """Return once a connection waits, and leave it there."""
+    loop = asyncio.get_running_loop()
+    waits = asyncio.Event()
+    loop.add_reader(listener, waits.set)
+    try:
+        await waits.wait()
+    finally:
+        loop.remove_reader(listener)

@@ -1,0 +1,60 @@
+"""Where the store listens, and who is there already."""
+
+import contextlib
+import socket
+
+import psutil
+
+from widget_store.errors import PortTaken
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that takes connections on the port, or on a free one for 0. Whoever asks for it closes it.
+
+    Raises:
+        PortTaken: With the name of the program that has it, where the system tells.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # Named TCP, for asyncio to see that it is: only then are answers sent at once, and not held back for 40 ms (Nagle).
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(socket.SOMAXCONN)
+    except OSError as failure:
+        listener.close()
+        raise PortTaken(
+            f"The store can't listen on {host}:{port}: {failure.strerror}{_taken_by(port)}. "
+            "End that program, or choose another port with --port (0 takes a free one)."
+        ) from None
+    return listener
+
+
+def free_port(host: str, port: int) -> int:
+    """The port, or a free one for 0.
+
+    Raises:
+        PortTaken: With the name of the program that has it, where the system tells.
+    """
+    with listen(host, port) as probe:
+        return int(probe.getsockname()[1])
+
+
+def _taken_by(port: int) -> str:
+    with contextlib.suppress(psutil.Error, OSError):
+        for connection in psutil.net_connections(kind="tcp"):
+            if connection.laddr and connection.laddr.port == port and connection.status == psutil.CONN_LISTEN:
+                if connection.pid is None:
+                    break
+                program = psutil.Process(connection.pid)
+                supervisor = next(filter(_is_supervisor, program.parents()), None)
+                if supervisor is not None:
+                    return f", by another widget store (process {supervisor.pid})"
+                return f", by {program.name()} (process {program.pid})"
+    return ", by a program this user may not see"
+
+
+def _is_supervisor(process: psutil.Process) -> bool:
+    """Whether this is the process that starts a store's worker again when only the worker is ended."""
+    command = " ".join(process.cmdline()).replace("-", "_")
+    return "widget_store serve" in command
