@@ -117,7 +117,7 @@ def test_what_a_customer_was_told_survives_the_loss_of_the_server(
     database: Database = at_url(either.render_as_string(hide_password=False))
 
     with (
-        serving(public_folder, WIDGET_STORE_DATABASE_URL=database.url) as store,
+        serving(public_folder, WIDGET_STORE_DATABASE_URL=database.url, WIDGET_STORE_PAYMENT_TIMEOUT="5") as store,
         Crowd(seed=1, size=4) as crowd,
     ):
         crowd.come_to(store.url)
