@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from tests.support import INTERRUPTED, PATIENCE_SECONDS, ROOT, Books, command, e
 from widget_store.database import Database
 
 MUTANTS = ROOT / "tests" / "mutants"
+DIARY = str(ROOT / "tests" / "apps" / "diary.py")
 pytestmark = pytest.mark.slow("kills a store while customers buy")
 
 
@@ -36,6 +38,38 @@ def test_customers_who_are_told_two_things_say_so(postgresql: Database) -> None:
     )
     assert done.returncode == 1, done.stderr
     assert "answers: buying" in done.stdout
+
+
+def test_two_workers_that_are_killed_at_random_moments_never_run_a_workflow_at_once(
+    postgresql: Database, tmp_path: Path
+) -> None:
+    done = command(
+        *("crash-test", "--soak", "8", "--seed", "1", "--workers", "2", "--app", DIARY, "--json"),
+        WIDGET_STORE_DATABASE_URL=postgresql.url,
+        DIARY=str(tmp_path / "diary"),
+    )
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["violations"]) == (0, []), done.stderr
+    who = {json.loads(line)["pid"] for line in (tmp_path / "diary").read_text().splitlines()}
+    assert len(who) >= 3  # two, and one in the place of one that was killed
+
+
+def test_two_that_run_a_workflow_at_once_are_found_out(postgresql: Database, tmp_path: Path) -> None:
+    diary = tmp_path / "diary"
+    lines = [(1, "begin"), (2, "begin"), (1, "step"), (2, "end")]
+    diary.write_text(
+        "".join(
+            json.dumps({"what": what, "workflow": "w", "pid": pid, "at": float(place)}) + "\n"
+            for place, (pid, what) in enumerate(lines)
+        )
+    )
+    done = command(
+        *("crash-test", "--soak", "4", "--seed", "1", "--app", DIARY),
+        WIDGET_STORE_DATABASE_URL=postgresql.url,
+        DIARY=str(diary),
+    )
+    assert done.returncode == 1, done.stderr
+    assert "w began in process 2 while process 1 ran it, too" in done.stdout
 
 
 def test_a_soak_in_which_nothing_was_killed_proves_nothing(postgresql: Database) -> None:

@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import json
 import os
+import random
 import signal
 import sys
 import time
@@ -261,7 +262,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.soak is not None and (options.scenario or options.point or options.pairs):
-        parser.error("--soak plays no scenarios: it takes --app, --seed and --json only")
+        parser.error("--soak plays no scenarios: it takes --app, --workers, --seed and --json only")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # tidied up after, as Ctrl-C is
     plan = Plan(
         app_file=options.app,
@@ -273,7 +274,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     try:
         if options.soak is not None:
-            return soak.main(options.soak, options.seed, options.app, as_json=options.json)
+            seed = random.randrange(1_000_000) if options.seed is None else options.seed  # noqa: S311 - no secret
+            soak_plan = soak.Plan(options.soak, seed, options.app, options.workers)
+            return soak.main(soak_plan, as_json=options.json)
         with _progress_bar() as progress:
             report = crash_test(plan, progress=progress)
     except WidgetStoreError as error:
@@ -342,6 +345,9 @@ def _parser() -> argparse.ArgumentParser:
         help=f"instead: {soak.CUSTOMERS} customers buy, and the store is killed at random moments",
     )
     parser.add_argument("--seed", type=int, metavar="N", help="what the soak's customers and killer decide")
+    parser.add_argument(
+        "--workers", type=_positive, default=1, metavar="N", help="how many serve in the soak (%(default)s)"
+    )
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
     return parser
 

@@ -50,6 +50,23 @@ _DISPATCH_INTERVAL_SECONDS = 0.01
 
 
 @dataclass(frozen=True)
+class Plan:
+    """What a soak is to do.
+
+    Attributes:
+        seconds: For how long. Then the customers finish what they have begun, and the books are read.
+        seed: What the customers and the killer decide.
+        app_file: A learner's file; None for the store's own checkout.
+        workers: How many workers serve. Whichever answers when it is time to kill is killed.
+    """
+
+    seconds: float
+    seed: int
+    app_file: Path | None = None
+    workers: int = 1
+
+
+@dataclass(frozen=True)
 class Report:
     """What came of a soak.
 
@@ -78,18 +95,14 @@ class Report:
 
 
 def soak(
-    seconds: float,
-    seed: int,
-    app_file: Path | None = None,
+    plan: Plan,
     settings: Settings | None = None,
     progress: Callable[[float, str], None] = lambda _seconds, _so_far: None,
 ) -> Report:
     """Sell to many customers at once, and kill the store again and again.
 
     Args:
-        seconds: For how long. Then the customers finish what they have begun, and the books are read.
-        seed: What the customers and the killer decide.
-        app_file: A learner's file; None for the store's own checkout.
+        plan: What to do.
         settings: Which kind of database to use; those of the environment by default. It is a database of its own.
         progress: Told how many seconds have passed, and in words what has happened.
 
@@ -102,36 +115,34 @@ def soak(
         with databases.template():
             pass  # the store makes its tables itself
         database = stack.enter_context(databases.copy())
-        crowd = stack.enter_context(Crowd(seed))
-        store = stack.enter_context(closing(_Store(database, app_file)))
+        crowd = stack.enter_context(Crowd(plan.seed))
+        store = stack.enter_context(closing(_Store(database, plan)))
         stack.callback(crowd.disperse)  # before the store ends: nobody shall ask for it any longer
-        return _Soak(store, crowd, app_file, progress).run(seconds, seed, database)
+        return _Soak(plan, store, crowd, progress).run(database)
 
 
 class _Soak:
-    def __init__(
-        self, store: "_Store", crowd: "Crowd", app_file: Path | None, progress: Callable[[float, str], None]
-    ) -> None:
+    def __init__(self, plan: Plan, store: "_Store", crowd: "Crowd", progress: Callable[[float, str], None]) -> None:
+        self._plan = plan
         self._store = store
         self._crowd = crowd
-        self._app_file = app_file
         self._progress = progress
         self._kills = 0
         self._longest_outage = 0.0
 
-    def run(self, seconds: float, seed: int, database: Database) -> Report:
+    def run(self, database: Database) -> Report:
         self._store.wait_until_ready()
         started = time.monotonic()
         self._crowd.come_to(self._store.url)
-        self._kill_again_and_again(started, seconds, random.Random(seed))  # noqa: S311 - chance, not a secret
+        self._kill_again_and_again(started, random.Random(self._plan.seed))  # noqa: S311 - chance, not a secret
         killed_for = time.monotonic() - started
-        self._progress(seconds, f"{self._so_far()}; the last customers")
+        self._progress(self._plan.seconds, f"{self._so_far()}; the last customers")
         self._crowd.finish()
         with invariants.looking_at(database) as connection:
             violations = [*_unrest(connection)]
             self._store.close()
             violations += [*invariants.violations(connection), *self._crowd.violations(connection)]
-        violations += authors_violations(warm_processes(), self._app_file, database)
+        violations += authors_violations(warm_processes(), self._plan.app_file, database)
         return Report(
             seconds=round(killed_for, 1),
             kills=self._kills,
@@ -139,17 +150,17 @@ class _Soak:
             answers=self._crowd.answers,
             longest_outage=round(self._longest_outage, 2),
             violations=violations,
-            seed=seed,
+            seed=self._plan.seed,
         )
 
-    def _kill_again_and_again(self, started: float, seconds: float, chance: random.Random) -> None:
+    def _kill_again_and_again(self, started: float, chance: random.Random) -> None:
         pid = self._store.worker_pid()
         while True:
             # Squared, so that many deaths come soon after a birth, while the one before is still being made good.
             dies_at = time.monotonic() + _LONGEST_LIFE_SECONDS * chance.random() ** 2
             while (now := time.monotonic()) < dies_at:
                 self._progress(now - started, self._so_far())
-                if now - started > seconds:
+                if now - started > self._plan.seconds:
                     return
                 time.sleep(_LOOK_AGAIN_SECONDS)
             with contextlib.suppress(psutil.NoSuchProcess):  # it was quicker, and died by itself
@@ -378,15 +389,15 @@ def _broken_promises(connection: sa.Connection, customers: list[dict[str, _Promi
 class _Store:
     """`widget-store serve` on one database: the supervisor, and whichever process serves just now."""
 
-    def __init__(self, database: Database, app_file: Path | None) -> None:
+    def __init__(self, database: Database, plan: Plan) -> None:
         self._output = tempfile.NamedTemporaryFile("w+", prefix="soak-", suffix=".log")  # noqa: SIM115 - closed by close
         self.url = ""
-        app = [] if app_file is None else ["--app", str(app_file)]
+        app = [] if plan.app_file is None else ["--app", str(plan.app_file)]
         others = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
         self._process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "widget_store", "serve", "--port", "0"),
-                *("--crash-endpoint", "--stop-with-stdin", *app),
+                *("--workers", str(plan.workers), "--crash-endpoint", "--stop-with-stdin", *app),
             ],
             env=others
             | {
@@ -442,15 +453,12 @@ class _Store:
         return Path(self._output.name).read_text(errors="replace")
 
 
-def main(seconds: float, seed: int | None, app_file: Path | None, *, as_json: bool) -> int:
+def main(plan: Plan, *, as_json: bool) -> int:
     """The command: soak, print what came of it, and return the exit status."""
-    seed = random.randrange(1_000_000) if seed is None else seed  # noqa: S311 - chance, not a secret
     columns = [TextColumn("soak"), BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}")]
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=seconds)
-        report = soak(
-            seconds, seed, app_file, progress=lambda done, so_far: bar.update(task, completed=done, description=so_far)
-        )
+        task = bar.add_task("", total=plan.seconds)
+        report = soak(plan, progress=lambda done, so_far: bar.update(task, completed=done, description=so_far))
     if as_json:
         told = asdict(report)
         print(json.dumps({key: told[key] for key in ("seconds", "kills", "checkouts", "violations", "seed")}, indent=2))
