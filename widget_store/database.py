@@ -33,11 +33,22 @@ _ANSWERS_WITHIN_SECONDS = 5
 # SQLite has one writer at a time. Whoever writes waits for its turn, and asks for it when its transaction begins.
 _PATIENT = {"timeout": 30, "isolation_level": "IMMEDIATE"}
 _STOPPED_WITHIN_SECONDS = 5
+# A machine that is lost says no farewell. The other end asks after it, and gives it up after three seconds: the client
+# by the first of these, the server by the second. Otherwise the server would keep a lost worker's locks for two hours.
+_CLIENT_ASKS = {"keepalives_idle": 1, "keepalives_interval": 1, "keepalives_count": 2, "tcp_user_timeout": 3000}
+_SERVER_ASKS = {f"tcp_{name.removeprefix('tcp_')}": value for name, value in _CLIENT_ASKS.items()}
 _USERS_OF_THIS_MACHINE = Path("/etc/passwd")
 
 _users_change = threading.RLock()
 _blocks: Counter[Path] = Counter()  # how many blocks of this process use the server in a data folder
 _locks: dict[Path, fasteners.InterProcessReaderWriterLock] = {}  # and the file lock they share
+
+
+def until_the_peer_is_lost(url: str) -> dict[str, Any]:
+    """What to connect to a PostgreSQL with, for each end to notice within seconds that the other's machine is lost."""
+    given = str(make_url(url).query.get("options", ""))
+    asks = " ".join(f"-c {name}={value}" for name, value in _SERVER_ASKS.items())
+    return {**_CLIENT_ASKS, "options": f"{given} {asks}".strip()}
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from sqlalchemy import event
 from widget_store import exactly_once, workflows
 from widget_store.application import Application, load_application
 from widget_store.crashes import CrashPoints
-from widget_store.database import Database
+from widget_store.database import Database, until_the_peer_is_lost
 from widget_store.endpoints import LOOPBACK, create_app
 from widget_store.errors import AppFileError
 from widget_store.http_server import HttpServer
@@ -142,7 +142,7 @@ def _postgresql_engine(url: str) -> sa.Engine:
         pool_size=_CONNECTIONS,
         max_overflow=0,
         pool_timeout=_A_DAY_IN_SECONDS,
-        connect_args={"connect_timeout": 10, "application_name": APP_NAME},
+        connect_args={"connect_timeout": 10, "application_name": APP_NAME, **until_the_peer_is_lost(url)},
     )
 
 
