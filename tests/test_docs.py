@@ -1,10 +1,12 @@
 """What the documents say of settings, commands and files is so."""
 
 import argparse
+import json
 import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.tools.store_notebooks import all_notebooks
 from widget_store.cli import _parser
@@ -33,6 +35,32 @@ def test_the_readme_has_every_setting_with_its_default() -> None:
 def test_the_readme_has_every_command() -> None:
     (commands,) = (a for a in _parser()._actions if isinstance(a, argparse._SubParsersAction))  # noqa: SLF001
     assert [cells[0].strip("`") for cells in rows("Commands")] == list(commands.choices)
+
+
+def block(language: str) -> str:
+    """The one block of the README in a language."""
+    (text,) = re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    return str(text)
+
+
+def test_the_recipe_for_a_container_starts_a_store_with_options_it_has() -> None:
+    lines = block("dockerfile").splitlines()
+    (command,) = (json.loads(line.removeprefix("CMD ")) for line in lines if line.startswith("CMD "))
+    assert command[0] == "widget-store"
+    options = _parser().parse_args(command[1:])
+    assert f"EXPOSE {options.port}" in lines
+    for file in re.findall(r"/src/(\S+)", block("dockerfile")):
+        assert (ROOT / file).is_file()
+
+
+def test_the_recipe_for_kubernetes_fits_the_store() -> None:
+    deployment, service = yaml.safe_load_all(block("yaml"))
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    (port,) = (each["containerPort"] for each in container["ports"])
+    assert [variable["name"] for variable in container["env"]] == [f"{PREFIX}DATABASE_URL"]
+    assert container["readinessProbe"]["httpGet"] == {"path": "/healthz", "port": port}
+    assert [each["targetPort"] for each in service["spec"]["ports"]] == [port]
+    assert service["spec"]["selector"] == deployment["spec"]["template"]["metadata"]["labels"]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

@@ -12,6 +12,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from widget_store.database import Database, open_database
+from widget_store.errors import StoreDidNotStart
 from widget_store.lab.bench.figures import Figure, in_ms
 from widget_store.lab.bench.served import Rush, ServedStore, served
 from widget_store.lab.bench.steps import APP
@@ -24,6 +25,9 @@ from widget_store.settings import Settings
 CUSTOMERS = 16
 _ASLEEP_SECONDS = 3600.0
 """A dispatch step this long is asleep for the whole run. It takes a thread and a row then, and no time."""
+_NO_TIME_SECONDS = 0.001
+_PATIENCE_SECONDS = 120.0
+_LOOK_AGAIN_SECONDS = 0.01
 
 
 @dataclass(frozen=True)
@@ -207,12 +211,11 @@ def growth(setting: Setting, tables: Tables) -> list[Figure]:
     effort = setting.effort
     floors: dict[str, float] = {}
     figures: list[Figure] = []
-    with _empty_store(setting, tables, dispatch_interval=0.001) as store:
+    with _empty_store(setting, tables, dispatch_interval=_NO_TIME_SECONDS) as store:
         key = uuid4().hex
         store.post(f"/checkout/{key}")
         store.post(f"/payment_webhook/{key}/paid")
-        while tables.dispatched() == 0:
-            time.sleep(0.01)
+        _wait_until(tables.at_rest)
     there = 1
     for finished in effort.finished:
         setting.say(f"{finished:,} finished orders")
@@ -230,9 +233,12 @@ def _with_finished_orders(setting: Setting, tables: Tables) -> list[tuple[str, s
     with served(scratch.model_copy(update={"dispatch_interval": _ASLEEP_SECONDS})) as store:
         buys, pays = store.checkouts(effort.warm_up, effort.checkouts)
         lists = [store.get("/orders") for _ in range(effort.checkouts)]
+    with served(scratch.model_copy(update={"dispatch_interval": _NO_TIME_SECONDS})) as store:
+        _wait_until(tables.at_rest)  # otherwise what sleeps would be recovered, too
         recoveries = [store.seconds_to_recover() for _ in range(effort.kills)]
     with served(scratch.model_copy(update={"dispatch_interval": effort.dispatch_interval})) as store:
         rush = _rush(effort, store, tables)
+        _wait_until(tables.at_rest)
     return [
         ("buy, one customer", "ms", in_ms(buys)),
         ("pay, one customer", "ms", in_ms(pays)),
@@ -240,6 +246,14 @@ def _with_finished_orders(setting: Setting, tables: Tables) -> list[tuple[str, s
         ("kill -9 to paid order answered", "s", recoveries),
         (f"checkouts, {CUSTOMERS} customers", "/s", rush.sold),
     ]
+
+
+def _wait_until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while not is_so():
+        if time.monotonic() > deadline:
+            raise StoreDidNotStart(f"The store's workflows did not end within {_PATIENCE_SECONDS:.0f} seconds.")
+        time.sleep(_LOOK_AGAIN_SECONDS)
 
 
 @contextlib.contextmanager

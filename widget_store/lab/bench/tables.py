@@ -56,6 +56,11 @@ class Tables:
             )
         )
 
+    def at_rest(self) -> bool:
+        """Whether no workflow is running, or waits to run."""
+        under_way = ["PENDING", "ENQUEUED", "DELAYED"]
+        return not self._client.list_workflows(status=under_way, limit=1, load_input=False, load_output=False)
+
     # --- the same SQL with nothing durable
 
     def plain_checkouts(self, warm_up: int, how_many: int) -> tuple[list[float], list[float]]:
