@@ -473,7 +473,7 @@ def test_who_comes_first_is_served_first() -> None:
 
     async def come(line: Line, number: int) -> None:
         async with line.turn():
-            await asyncio.sleep(0)  # whoever were let in meanwhile would be as quick
+            await asyncio.sleep((16 - number) / 1000)  # whoever were let in meanwhile would be quicker
             served.append(number)
 
     async def all_come() -> None:

@@ -79,7 +79,9 @@ def test_of_a_standby_that_nobody_waits_for_the_last_orders_are_lost_and_lost_wh
     server, url = primary
     books = Books(either_of(url, standby))
     caught_up = "SELECT replay_lsn >= pg_current_wal_lsn() FROM pg_stat_replication WHERE sync_state = 'async'"
-    with serving(public_folder, WIDGET_STORE_DATABASE_URL=books.database.url) as store:
+    with serving(
+        public_folder, WIDGET_STORE_DATABASE_URL=books.database.url, WIDGET_STORE_PAYMENT_TIMEOUT="5"
+    ) as store:
         kept = store.sell(new_key())
         eventually(lambda: store.order_status(kept) == DISPATCHED, "an order that is dispatched")
         eventually(lambda: sql(url, caught_up) == [(True,)], "a standby that has caught up")

@@ -1,6 +1,7 @@
 """uvicorn as a store's worker uses it: how it ends, and how it shares what comes in."""
 
 import asyncio
+import contextlib
 import signal
 import socket
 from collections.abc import AsyncIterator
@@ -33,7 +34,9 @@ async def one_of_several(listener: socket.socket) -> AsyncIterator[HttpServer]:
     """A server that takes connections from a socket together with others."""
     config = uvicorn.Config(answer, lifespan="off", log_config=None)
     config.load()
-    server = HttpServer(config, listener, is_shared=True, on_ready=lambda _port: None)
+    server = HttpServer(
+        config, listener, is_shared=True, on_ready=lambda _port: None, longest_pause=2 * PATIENCE_SECONDS
+    )
     server.lifespan = config.lifespan_class(config)
     await server.startup(sockets=[])
     yield server
@@ -65,15 +68,43 @@ def test_a_server_takes_sigterm_for_itself_and_leaves_ctrl_c_to_the_supervisor()
 def test_one_of_several_takes_whatever_comes_in_when_it_has_nothing_to_do() -> None:
     async def is_answered(listener: socket.socket) -> bytes:
         async with one_of_several(listener), asyncio.timeout(PATIENCE_SECONDS):
-            reader, writer = await asyncio.open_connection(*listener.getsockname())
-            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-            told = await reader.readline()
-            writer.close()
-            await writer.wait_closed()
-            return told
+            return await ask(listener)
 
     with listen("127.0.0.1", 0) as listener:
         assert asyncio.run(is_answered(listener)).split()[1] == b"200"
+
+
+def test_one_of_several_bears_a_customer_who_has_left_already(monkeypatch: pytest.MonkeyPatch) -> None:
+    fails = iter([True, False])
+
+    async def both_come(listener: socket.socket) -> bytes:
+        loop = asyncio.get_running_loop()
+        connect = loop.connect_accepted_socket
+
+        async def fail_once(*arguments: Any) -> Any:
+            if next(fails):
+                raise OSError(22, "Invalid argument")  # as macOS says of a connection that is gone
+            return await connect(*arguments)
+
+        monkeypatch.setattr(loop, "connect_accepted_socket", fail_once)
+        async with one_of_several(listener), asyncio.timeout(PATIENCE_SECONDS):
+            return [await ask(listener), await ask(listener)][1]
+
+    with listen("127.0.0.1", 0) as listener:
+        assert asyncio.run(both_come(listener)).split()[1] == b"200"
+
+
+async def ask(listener: socket.socket) -> bytes:
+    """The first line of an answer; nothing when the connection is closed without one."""
+    reader, writer = await asyncio.open_connection(*listener.getsockname())
+    writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    told = b""
+    with contextlib.suppress(ConnectionError):
+        told = await reader.readline()
+    writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
+    return told
 
 
 def test_one_of_several_leaves_what_comes_in_to_another_while_it_is_busy() -> None:

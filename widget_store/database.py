@@ -46,9 +46,12 @@ _locks: dict[Path, fasteners.InterProcessReaderWriterLock] = {}  # and the file 
 
 def until_the_peer_is_lost(url: str) -> dict[str, Any]:
     """What to connect to a PostgreSQL with, for each end to notice within seconds that the other's machine is lost."""
-    given = str(make_url(url).query.get("options", ""))
+    given = make_url(url).query
     asks = " ".join(f"-c {name}={value}" for name, value in _SERVER_ASKS.items())
-    return {**_CLIENT_ASKS, "options": f"{given} {asks}".strip()}
+    options = given.get("options") or os.environ.get("PGOPTIONS", "")
+    return {name: value for name, value in _CLIENT_ASKS.items() if name not in given} | {
+        "options": f"{asks} {options}".strip()  # what is given comes last, and wins
+    }
 
 
 @dataclass(frozen=True)

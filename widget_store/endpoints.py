@@ -138,10 +138,10 @@ def create_app(  # noqa: C901, PLR0913, PLR0915 - one small function for each ro
         if workflow is None or workflow.name != workflow_name:
             raise HTTPException(404, "There is no payment with this id.")
         # A checkout that has settled already reads no more messages, so a late or repeated one changes nothing.
-        once = f"{payment_id}:{status}"
+        once, deadline = f"{payment_id}:{status}", answers.deadline()
         async with line.turn():
             await asyncio.to_thread(DBOS.send, payment_id, status, PAYMENT_STATUS, idempotency_key=once)
-            order_id = await answers.event(payment_id, ORDER_ID, answers.deadline())
+            order_id = await answers.event(payment_id, ORDER_ID, deadline)
         if order_id is None:
             raise HTTPException(504, "The checkout is slow. Report the payment again.")
         outcome = await asyncio.to_thread(_order, engine, int(order_id))

@@ -38,9 +38,10 @@ def transaction(function: Callable[P, R]) -> Callable[P, R]:
     """Make a function an exactly-once step: its SQL and its receipt commit together, or not at all.
 
     Inside, `sql_session()` is the session to work with. In a workflow the function runs once, and a recovered workflow
-    gets its recorded result; outside a workflow it is an ordinary transaction. The isolation is READ COMMITTED on
-    PostgreSQL, where a single conditional `UPDATE` sees the latest row; SQLite has one writer at a time anyway. Called
-    by another transaction, the function is a part of it: its work commits with the other's.
+    gets its recorded result; outside a workflow, and in the body of a plain step, it is an ordinary transaction. The
+    isolation is READ COMMITTED on PostgreSQL, where a single conditional `UPDATE` sees the latest row; SQLite has one
+    writer at a time anyway. Called by another transaction, the function is a part of it: its work commits with the
+    other's.
 
     Args:
         function: A plain function. Its arguments and its result must be picklable.

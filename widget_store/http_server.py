@@ -11,6 +11,7 @@ from typing import Any
 import uvicorn
 
 _PAUSE_FOR_EACH_REQUEST_SECONDS = 0.001
+_LONGEST_PAUSE_SECONDS = 0.02
 _PAUSE_IN_TROUBLE_SECONDS = 1.0
 
 
@@ -22,15 +23,23 @@ class HttpServer(uvicorn.Server):
         listener: Where connections come in.
         is_shared: Whether other processes take connections from this socket, too.
         on_ready: Called with the port once requests are answered.
+        longest_pause: Seconds for which a busy server leaves a connection to the others.
     """
 
     def __init__(
-        self, config: uvicorn.Config, listener: socket.socket, *, is_shared: bool, on_ready: Callable[[int], None]
+        self,
+        config: uvicorn.Config,
+        listener: socket.socket,
+        *,
+        is_shared: bool,
+        on_ready: Callable[[int], None],
+        longest_pause: float = _LONGEST_PAUSE_SECONDS,
     ) -> None:
         super().__init__(config)
         self._listener = listener
         self._is_shared = is_shared
         self._on_ready = on_ready
+        self._longest_pause = longest_pause
 
     def serve_until_sigterm(self) -> None:
         """Serve, and return when all requests are answered or cut off."""
@@ -42,6 +51,7 @@ class HttpServer(uvicorn.Server):
         if self.started:
             if self._is_shared:
                 self._accepting = asyncio.create_task(self._accept_when_others_are_busier())
+                self._accepting.add_done_callback(self._end_if_it_failed)
             self._on_ready(self._listener.getsockname()[1])
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -75,7 +85,8 @@ class HttpServer(uvicorn.Server):
         loop = asyncio.get_running_loop()
         while True:
             await _readable(self._listener)
-            await asyncio.sleep(_PAUSE_FOR_EACH_REQUEST_SECONDS * len(self.server_state.tasks))
+            pause = _PAUSE_FOR_EACH_REQUEST_SECONDS * len(self.server_state.tasks)
+            await asyncio.sleep(min(pause, self._longest_pause))
             try:
                 connection, _ = self._listener.accept()
             except (BlockingIOError, ConnectionError):  # another took it, or it is gone again
@@ -83,7 +94,15 @@ class HttpServer(uvicorn.Server):
             except OSError:  # no more files may be opened now, for one
                 await asyncio.sleep(_PAUSE_IN_TROUBLE_SECONDS)
                 continue
-            await loop.connect_accepted_socket(self._protocol, connection)
+            try:
+                await loop.connect_accepted_socket(self._protocol, connection)
+            except OSError:  # who had come has left already
+                connection.close()
+
+    def _end_if_it_failed(self, accepting: "asyncio.Task[None]") -> None:
+        """A worker that takes nobody any more is of no use: end, and be started again."""
+        if not accepting.cancelled():
+            self.should_exit = True
 
     def _protocol(self) -> asyncio.Protocol:
         protocol: Any = self.config.http_protocol_class

@@ -42,6 +42,8 @@ from widget_store.settings import Settings
 
 _SHUTDOWN_WITHIN_SECONDS = 2
 _CONNECTIONS = 4
+_CONNECTIONS_TO_LOOK = 2  # of their own: when all transactions wait for a lock, customers can still look
+_LOOK_WITHIN_SECONDS = 10
 _A_DAY_IN_SECONDS = 86_400
 _QUEUE_THREADS = "queue-worker-"  # how DBOS begins their names
 _SQLITE_CAN_NOT_NOW = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
@@ -99,7 +101,7 @@ def serve(worker: Worker, on_ready: Callable[[int], None], crash_points: CrashPo
     ).start()
     app = create_app(
         learners.checkout_workflow,
-        transactions,
+        worker.database.engine(pool_size=_CONNECTIONS_TO_LOOK, max_overflow=0, pool_timeout=_LOOK_WITHIN_SECONDS),
         router=learners.router,
         executor_id=worker.executor_id,
         webhook_secret=_secret(worker.settings),
@@ -108,6 +110,7 @@ def serve(worker: Worker, on_ready: Callable[[int], None], crash_points: CrashPo
     )
     config = uvicorn.Config(
         app,
+        loop="asyncio:SelectorEventLoop",  # on Windows, too: it tells when a connection waits
         log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=_SHUTDOWN_WITHIN_SECONDS,
@@ -164,7 +167,7 @@ def _wait_for_the_database(failure: sa.engine.ExceptionContext) -> None:
 
 
 def _sqlite_engine(url: str) -> sa.Engine:
-    engine = sa.create_engine(url)
+    engine = sa.create_engine(url, pool_timeout=_A_DAY_IN_SECONDS)  # who waits for a connection has not failed
 
     @sa.event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: Any) -> None:

@@ -1,4 +1,4 @@
-"""The database operations of the store, each of which happens exactly once.
+"""The database operations of the store. In a workflow, each happens exactly once.
 
 Each is one conditional statement wherever one will do: it states what must be true *and* changes it, so two customers
 can't both take the last widget, and nothing needs a lock that is held while thinking.

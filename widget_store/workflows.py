@@ -80,7 +80,7 @@ def dispatch_order_workflow(order_id: int) -> None:
 
 @DBOS.step(name="set_order_progress")
 def dispatch_for_a_second(order_id: int, seconds_left: int) -> None:
-    """Dispatch for a second, then note how many are left.
+    """Dispatch for a second, then note how many are left. A second that a crash cuts short begins again.
 
     A crash may run a step twice. This one bears it: it says what is to be, and not what to change. So it needs no
     receipt, and costs half of what a durable sleep and an exactly-once transaction do.

@@ -4,12 +4,15 @@ import json
 import subprocess
 import sys
 from contextlib import closing
+from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 
 from tests.support import Books, eventually
 from widget_store.database import Database
 from widget_store.lab.bench.figures import Figure
+from widget_store.lab.bench.picture import bench_picture
 from widget_store.lab.bench.served import served
 from widget_store.lab.bench.tables import Tables
 from widget_store.settings import Settings
@@ -45,6 +48,26 @@ def test_the_ratio_says_how_many_times_its_floor_it_costs() -> None:
     assert Figure("a time", "ms", [30.0], floor=10.0).ratio == 3
     assert Figure("a rate", "/s", [10.0], floor=30.0).ratio == 3
     assert Figure("a time", "ms", [30.0]).ratio is None
+
+
+def test_the_picture_shows_the_figures_that_are_asked_for_and_says_them(tmp_path: Path) -> None:
+    file = tmp_path / "bench.json"
+    measured = [
+        Figure("buy, one", "ms", [10.0]),
+        Figure("buy, many", "ms", [40.0]),
+        Figure("checkouts, many", "/s", [20.0], floor=800.0),
+        Figure("start", "s", [0.8]),
+    ]
+    file.write_text(json.dumps([figure.as_json() for figure in measured]))
+    picture = ET.fromstring(str(bench_picture(file, "buy", "checkouts").data)).find("svg")  # noqa: S314 - our own
+    assert picture is not None
+    assert picture.get("aria-label") == (
+        "Measured. buy, one: 10 ms; buy, many: 40 ms; checkouts, many: 20/s, 40 times its floor."
+    )
+    widths = [int(bar.get("width", 0)) for bar in picture.iter("rect")]
+    assert widths[1] == 4 * widths[0], "bars of one unit can be compared"
+    with pytest.raises(ValueError, match=r"no figure whose name begins with sell"):
+        bench_picture(file, "sell")
 
 
 @pytest.mark.slow("starts a store")

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from widget_store.lab.bench.picture import bench_picture
     from widget_store.lab.checks import check
     from widget_store.lab.crash_lab import CrashLab
     from widget_store.lab.crash_panel import CrashMap, try_every_crash_point
@@ -29,6 +30,7 @@ __all__ = [
     "WorkerIsDead",
     "Workers",
     "WorkersPanel",
+    "bench_picture",
     "check",
     "crash_at",
     "try_every_crash_point",
@@ -45,6 +47,7 @@ _HOMES = {
     "WorkerIsDead": "workers",
     "Workers": "workers",
     "WorkersPanel": "workers_panel",
+    "bench_picture": "bench.picture",
     "check": "checks",
     "crash_at": "experiment",
     "try_every_crash_point": "crash_panel",

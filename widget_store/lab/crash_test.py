@@ -263,6 +263,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.soak is not None and (options.scenario or options.point or options.pairs):
         parser.error("--soak plays no scenarios: it takes --app, --workers, --seed and --json only")
+    if options.workers is not None and options.soak is None:
+        parser.error("--workers is for --soak: a crash test has one worker")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # tidied up after, as Ctrl-C is
     plan = Plan(
         app_file=options.app,
@@ -275,7 +277,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.soak is not None:
             seed = random.randrange(1_000_000) if options.seed is None else options.seed  # noqa: S311 - no secret
-            soak_plan = soak.Plan(options.soak, seed, options.app, options.workers)
+            soak_plan = soak.Plan(options.soak, seed, options.app, options.workers or 1)
             return soak.main(soak_plan, as_json=options.json)
         with _progress_bar() as progress:
             report = crash_test(plan, progress=progress)
@@ -345,9 +347,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"instead: {soak.CUSTOMERS} customers buy, and the store is killed at random moments",
     )
     parser.add_argument("--seed", type=int, metavar="N", help="what the soak's customers and killer decide")
-    parser.add_argument(
-        "--workers", type=_positive, default=1, metavar="N", help="how many serve in the soak (%(default)s)"
-    )
+    parser.add_argument("--workers", type=_positive, metavar="N", help="how many serve in the soak (1)")
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
     return parser
 

@@ -154,7 +154,6 @@ class _Soak:
         )
 
     def _kill_again_and_again(self, started: float, chance: random.Random) -> None:
-        pid = self._store.worker_pid()
         while True:
             # Squared, so that many deaths come soon after a birth, while the one before is still being made good.
             dies_at = time.monotonic() + _LONGEST_LIFE_SECONDS * chance.random() ** 2
@@ -163,10 +162,11 @@ class _Soak:
                 if now - started > self._plan.seconds:
                     return
                 time.sleep(_LOOK_AGAIN_SECONDS)
+            pid = self._store.worker_pid()  # of several workers, whichever answers
             with contextlib.suppress(psutil.NoSuchProcess):  # it was quicker, and died by itself
                 psutil.Process(pid).kill()
                 self._kills += 1
-            pid = self._store.worker_pid(other_than=pid)
+            self._store.worker_pid(other_than=pid)
             self._longest_outage = max(self._longest_outage, time.monotonic() - dies_at)
 
     def _so_far(self) -> str:

@@ -113,7 +113,7 @@ def _must_refund(report: Report) -> int:
         if run.verdict == Verdict.HUNG and not told:
             raise Wrong(f"{story}, who wants a refund waits in vain: the dispatch publishes no OUTCOME.")
         if run.scenario == _REFUNDED.name and told:
-            if any(".update_order_progress/" in point for point in run.reached[told[0] :]):
+            if any("order_progress/" in point for point in run.reached[told[0] :]):
                 raise Wrong(f"{story}, the dispatch goes on after the refund. It should be over then: return.")
             if len(told) > 1:
                 raise Wrong(f"{story}, OUTCOME is published twice. After the refund the dispatch is over: return.")
@@ -174,7 +174,7 @@ def _kills_of_refunds(story: Scenario, report: Report, letters: Rule = lambda _c
     all_points = _points(report, story)
     published = _like("*.set_event outcome/checkpoint/after", all_points)
     refunding = next(iter(_like("dispatch_order_workflow/*/effect/after", all_points)), None)
-    steps = _like("dispatch_order_workflow/*.update_order_progress/effect/after", _points(report, _TOO_LATE))
+    steps = _like("dispatch_order_workflow/*order_progress/effect/after", _points(report, _TOO_LATE))
     if refunding is None or len(steps) < 2:  # it ended well, but not by transactions
         raise Wrong("The dispatch does not come by a transaction that refunds, and one for each step.")
     points = _like("dispatch_order_workflow/*.*/after", all_points[all_points.index(refunding) :])
