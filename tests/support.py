@@ -45,6 +45,13 @@ def eventually(look: Callable[[], T], what: str) -> T:
     return seen
 
 
+def lives(process: psutil.Process) -> bool:
+    """Whether a process runs. An orphan that has ended is still listed until the system's first process takes note."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
 def new_key() -> str:
     """A customer's idempotency key that no other test has."""
     return uuid.uuid4().hex
@@ -145,7 +152,7 @@ class Serving:
         """SIGKILL to the process that serves; returns when it is gone."""
         worker = self.worker()
         worker.kill()
-        eventually(lambda: not worker.is_running(), "the end of a worker that was killed")
+        eventually(lambda: not lives(worker), "the end of a worker that was killed")
 
     def family(self) -> list[psutil.Process]:
         """The supervisor and all that it started."""

@@ -21,6 +21,7 @@ from tests.support import (
     command,
     environment,
     eventually,
+    lives,
     new_key,
     serving,
 )
@@ -43,7 +44,7 @@ def test_stores_share_an_embedded_server_and_the_last_one_stops_it(public_folder
             first.stop()
             assert server.is_running()
             assert second.client.get("/orders").json()[0]["order_id"] == 1
-        eventually(lambda: not server.is_running(), "the end of the server")
+        eventually(lambda: not lives(server), "the end of the server")
 
 
 @pytest.mark.slow("starts stores and a database")
@@ -56,7 +57,7 @@ def test_a_store_that_is_killed_neither_stops_the_server_nor_keeps_it(public_fol
         psutil.wait_procs(family, timeout=PATIENCE_SECONDS)
         assert server.is_running()
     stopped = command("stop-database", WIDGET_STORE_DATA_DIR=str(data_dir))
-    assert (stopped.returncode, server.is_running()) == (0, False)
+    assert (stopped.returncode, lives(server)) == (0, False)
 
     with serving(public_folder, WIDGET_STORE_DATA_DIR=str(data_dir)) as store:
         assert store.pay("key").text == "1"

@@ -313,6 +313,7 @@ def test_while_the_database_is_away_the_answer_is_503(
         supervisor = psutil.Process(store.process.pid)
         supervisor.suspend()
         try:
+            assert store.client.get("/product").status_code == 200  # so there is a connection to be cut
             cut_connections(database)
             answer = store.client.get("/product")
         finally:

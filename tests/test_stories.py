@@ -31,7 +31,7 @@ from hypothesis.stateful import (
 )
 
 from tests.conftest import BACKENDS
-from tests.support import CANCELLED, DISPATCHED, PAID, ROOT, Serving, eventually, new_key, serving
+from tests.support import CANCELLED, DISPATCHED, PAID, ROOT, Serving, eventually, lives, new_key, serving
 from widget_store.crashes import checkout_points
 from widget_store.database import Database
 from widget_store.lab import invariants
@@ -190,7 +190,7 @@ class Story(RuleBasedStateMachine):
         """In good order: the store is told to stop."""
         worker = self.shop.store.worker()
         worker.terminate()
-        eventually(lambda: not worker.is_running(), "the end of a worker that was told to stop")
+        eventually(lambda: not lives(worker), "the end of a worker that was told to stop")
 
     # --- what must be true
 

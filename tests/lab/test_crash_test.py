@@ -13,7 +13,7 @@ import psutil
 import pytest
 import sqlalchemy as sa
 
-from tests.support import INTERRUPTED, ROOT, command, environment, eventually
+from tests.support import INTERRUPTED, ROOT, command, environment, eventually, lives
 from widget_store.database import Database, server_pid
 from widget_store.errors import AppFileError
 from widget_store.lab.crash_run import Bench, Result, Verdict, run
@@ -212,7 +212,7 @@ def test_ctrl_c_leaves_no_process_and_no_folder_behind(data_dir: Path, tmp_path:
         _, said = process.communicate(timeout=60)
         assert process.returncode in INTERRUPTED, said
         assert said.splitlines()[-1] == "widget-store crash-test: stopped."
-        eventually(lambda: not any(each.is_running() for each in family), "the end of all its processes")
+        eventually(lambda: not any(lives(each) for each in family), "the end of all its processes")
         assert list(data_dir.glob("crash-test-*")) == []
 
 
@@ -225,7 +225,7 @@ def test_a_crash_test_that_is_killed_leaves_no_process_no_database_and_no_folder
         server = psutil.Process(server_pid(folder / "postgres"))
         process.kill()
         process.communicate(timeout=60)
-        eventually(lambda: not any(each.is_running() for each in [*family, server]), "the end of all its processes")
+        eventually(lambda: not any(lives(each) for each in [*family, server]), "the end of all its processes")
         eventually(lambda: not folder.exists(), "the end of its folder")
 
 

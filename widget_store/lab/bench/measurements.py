@@ -100,6 +100,14 @@ def interpreter(effort: Effort) -> float:
     return statistics.median(times)
 
 
+def _interpreters_memory() -> tuple[float, float]:
+    """The RSS and the USS, in MB, of a fresh interpreter that has imported what the store is built on."""
+    asked = "import dbos, fastapi, psutil; memory = psutil.Process().memory_full_info(); print(memory.rss, memory.uss)"
+    done = subprocess.run([sys.executable, "-c", asked], check=True, capture_output=True, text=True)
+    rss, uss = (int(size) / 1e6 for size in done.stdout.split())
+    return rss, uss
+
+
 def starting_a_stopped_database(setting: Setting) -> list[Figure]:
     """From the command to ready, with the embedded database to be started, too."""
     if setting.scratch.database_url is not None:
@@ -136,13 +144,14 @@ def one_customer(setting: Setting, tables: Tables) -> list[Figure]:
     with served(scratch) as store:
         busy_buys, busy_pays = store.checkouts(effort.warm_up, effort.checkouts)
         memory = store.worker().memory_full_info()
+    bare_rss, bare_uss = _interpreters_memory()
     return [
         Figure("buy, one customer, store at rest", "ms", in_ms(buys), floors[0]),
         Figure("pay, one customer, store at rest", "ms", in_ms(pays), floors[1]),
         Figure("buy, one customer, dispatching", "ms", in_ms(busy_buys), floors[0]),
         Figure("pay, one customer, dispatching", "ms", in_ms(busy_pays), floors[1]),
-        Figure(f"worker RSS after {effort.checkouts} checkouts", "MB", [memory.rss / 1e6]),
-        Figure(f"worker USS after {effort.checkouts} checkouts", "MB", [memory.uss / 1e6]),
+        Figure(f"worker RSS after {effort.checkouts} checkouts", "MB", [memory.rss / 1e6], bare_rss),
+        Figure(f"worker USS after {effort.checkouts} checkouts", "MB", [memory.uss / 1e6], bare_uss),
     ]
 
 
@@ -170,7 +179,7 @@ def many_customers(setting: Setting, tables: Tables, workers: int) -> list[Figur
     """Buying and paying by many customers at once, while what they have bought is dispatched."""
     effort = setting.effort
     with _empty_store(setting, tables, workers=workers, dispatch_interval=effort.dispatch_interval) as store:
-        floor = tables.plain_checkouts_a_second(CUSTOMERS, CUSTOMERS * effort.checkouts)
+        floor = _PlainRush(*tables.plain_rush(CUSTOMERS, CUSTOMERS * effort.checkouts))
         setting.say(f"{CUSTOMERS} customers, {workers} worker{'s' if workers > 1 else ''}")
         rush = _rush(effort, store, tables)
     return _figures_of(rush, floor, f"{CUSTOMERS} customers, --workers {workers}")
@@ -272,15 +281,25 @@ def _rush(effort: Effort, store: ServedStore, tables: Tables) -> Rush:
     return store.rush(CUSTOMERS, effort.rush_warm_up_seconds, effort.windows, effort.window_seconds, tables.dispatched)
 
 
-def _figures_of(rush: Rush, floor: float, who: str) -> list[Figure]:
-    return [
-        Figure(f"checkouts, {who}", "/s", rush.sold, floor),
-        Figure(f"orders dispatched, {who}", "/s", rush.dispatched, floor),
-        Figure(f"buy, {who}", "ms", in_ms(rush.buys)),
-        Figure(f"buy, {who}, 99th percentile", "ms", in_ms(rush.buys), quantile=0.99),
-        Figure(f"pay, {who}", "ms", in_ms(rush.pays)),
-        Figure(f"pay, {who}, 99th percentile", "ms", in_ms(rush.pays), quantile=0.99),
+@dataclass(frozen=True)
+class _PlainRush:
+    """Many customers at once, and nothing durable: checkouts a second, and the seconds of each purchase and payment."""
+
+    sold: float
+    buys: list[float]
+    pays: list[float]
+
+
+def _figures_of(rush: Rush, floor: _PlainRush, who: str) -> list[Figure]:
+    figures = [
+        Figure(f"checkouts, {who}", "/s", rush.sold, floor.sold),
+        Figure(f"orders dispatched, {who}", "/s", rush.dispatched, floor.sold),
     ]
+    for call, times, plain in (("buy", rush.buys, floor.buys), ("pay", rush.pays, floor.pays)):
+        for quantile, words in ((0.5, ""), (0.99, ", 99th percentile")):
+            bare = Figure("", "ms", in_ms(plain), quantile=quantile).value
+            figures.append(Figure(f"{call}, {who}{words}", "ms", in_ms(times), bare, quantile))
+    return figures
 
 
 def _start_and_stop(settings: Settings) -> tuple[float, float]:
