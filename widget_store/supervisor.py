@@ -185,12 +185,16 @@ class _WorkerProcess:
         self.ready = False
         self._reason = ""
         self._messages, theirs = self._processes.Pipe(duplex=False)
-        self._process = self._processes.Process(
+        process = self._processes.Process(
             target=_serve_in_this_process,
             args=(self.executor_id, self._plan, self._database, self._listener, theirs),
             name="worker",
         )
-        self._process.start()
+        try:
+            process.start()
+        except (EOFError, ConnectionError) as failure:
+            raise StoreDidNotStart("The process that starts the workers was ended. Start the store again.") from failure
+        self._process = process
         theirs.close()
 
     def handles(self) -> list[Any]:
@@ -232,6 +236,7 @@ class _WorkerProcess:
         if self._process is not None:
             self._process.join()
             self._process.close()
+            self._process = None
 
 
 def _stop_all(workers: list[_WorkerProcess]) -> None:
