@@ -128,6 +128,16 @@ class Serving:
         assert answer.status_code == 200, answer.text
         return int(answer.text)
 
+    def sells(self) -> bool:
+        """Whether somebody can buy and pay just now, on a new connection."""
+        if self.open_client is not None:
+            self.open_client.close()
+            self.open_client = None
+        with contextlib.suppress(httpx.TransportError):
+            key = new_key()
+            return self.buy(key).status_code == 200 and self.pay(key).status_code == 200
+        return False
+
     def order_status(self, order_id: int) -> int:
         return int(self.client.get(f"/order/{order_id}").json()["order_status"])
 

@@ -4,19 +4,16 @@ When the two replicate synchronously, a commit is answered once it is on both, a
 lost with the first. Otherwise what the standby has not heard of is lost.
 """
 
-import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 from sqlalchemy.engine import URL
 
+from tests.crowds import customers
 from tests.servers import Server, copied, sql
-from tests.support import DISPATCHED, Books, Serving, eventually, new_key, serving
+from tests.support import DISPATCHED, Books, eventually, new_key, serving
 from widget_store.database import Database, at_url, has_embedded_postgres
-from widget_store.lab import invariants
-from widget_store.lab.soak import Crowd
 
 pytestmark = [
     pytest.mark.slow("copies a database server, loses it and promotes the copy", weight=4),
@@ -58,18 +55,10 @@ def test_what_a_customer_was_told_survives_the_loss_of_the_server(
 
     with (
         serving(public_folder, WIDGET_STORE_DATABASE_URL=database.url, WIDGET_STORE_PAYMENT_TIMEOUT="5") as store,
-        Crowd(seed=1, size=4) as crowd,
+        customers(store, database, checkouts=10),
     ):
-        crowd.come_to(store.url)
-        eventually(lambda: crowd.checkouts >= 10, "customers who have bought something")
         server.lose()
         standby.run("pg_ctl", "-D", standby.folder, "-w", "promote")
-        before = crowd.checkouts
-        eventually(lambda: crowd.checkouts >= before + 10, "a store that sells again")
-        crowd.finish()
-        with invariants.looking_at(database) as connection:
-            eventually(lambda: invariants.at_rest(connection), "the end of all workflows")
-            assert [*invariants.violations(connection), *crowd.violations(connection)] == []
     assert Books(database).violations() == []
 
 
@@ -93,15 +82,8 @@ def test_of_a_standby_that_nobody_waits_for_the_last_orders_are_lost_and_lost_wh
 
         server.lose()
         standby.run("pg_ctl", "-D", standby.folder, "-w", "promote")
-        eventually(lambda: is_sold(store), "a store that sells again")
+        eventually(store.sells, "a store that sells again")
         assert store.order_status(kept) == DISPATCHED
         assert store.client.get(f"/order/{lost}").status_code == 404
         assert store.pay(lost_key).status_code == 404  # the bank learns it, and can give the money back
         assert books.violations() == []
-
-
-def is_sold(store: Serving) -> bool:
-    with contextlib.suppress(httpx.TransportError):
-        key = new_key()
-        return store.buy(key).status_code == 200 and store.pay(key).status_code == 200
-    return False

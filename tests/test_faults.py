@@ -24,12 +24,11 @@ import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
+from tests.crowds import customers
 from tests.support import PATIENCE_SECONDS, Books, Serving, cut_connections, eventually, new_key, serving
 from widget_store.database import Database, at_url, has_embedded_postgres, open_database, server_pid
 from widget_store.endpoints import NeverSilent
 from widget_store.errors import DatabaseUnavailable
-from widget_store.lab import invariants
-from widget_store.lab.soak import Crowd
 from widget_store.settings import Settings
 
 pytestmark = pytest.mark.slow("breaks a store's database while customers buy")
@@ -42,22 +41,6 @@ def own_server(data_dir: Path) -> Iterator[Database]:
     """An embedded PostgreSQL of one's own, to be broken."""
     with open_database(Settings(data_dir=data_dir, database_url=None)) as database:
         yield database
-
-
-@contextlib.contextmanager
-def customers(store: Serving, database: Database) -> Iterator[Crowd]:
-    """Customers who buy and pay while the block breaks something. After it, all must be well again."""
-    with Crowd(seed=1, size=4) as crowd:
-        crowd.come_to(store.url)
-        eventually(lambda: crowd.checkouts >= 2, "customers who have bought something")
-        yield crowd
-        before = crowd.checkouts
-        eventually(lambda: crowd.checkouts >= before + 4, "a store that sells again")
-        crowd.finish()
-        with invariants.looking_at(database) as connection:
-            eventually(lambda: invariants.at_rest(connection), "the end of all workflows")
-            assert [*invariants.violations(connection), *crowd.violations(connection)] == []
-    assert "Traceback" not in (said := store.output.read_text()), said
 
 
 def said(store: Serving, words: str, times: int = 1) -> None:

@@ -1,5 +1,6 @@
 """`widget-store serve` from the outside: what keeps a store alive, what ends it, what is left of it."""
 
+import multiprocessing as mp
 import signal
 import socket
 import subprocess
@@ -8,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import httpx
 import psutil
@@ -22,11 +24,16 @@ from tests.support import (
     cut_connections,
     environment,
     eventually,
+    lives,
     new_key,
     starting,
 )
 from tests.support import serving_cold as serving
 from widget_store.database import Database, at_url
+from widget_store.errors import StoreDidNotStart
+from widget_store.processes import Processes
+from widget_store.settings import read_settings
+from widget_store.supervisor import Plan, _WorkerProcess
 
 pytestmark = pytest.mark.slow("starts stores")
 
@@ -121,6 +128,45 @@ def test_a_worker_may_die_more_often_than_five_times_once_it_was_ready(public_fo
         for _ in range(6):
             store.kill_worker()
         assert store.worker().is_running()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there nothing is forked")
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_killed_fork_server_is_replaced_as_its_workers_are(public_folder: Path, url: str, workers: str) -> None:
+    """The system may choose it when memory runs out. The workers end with it, as with the supervisor."""
+    with serving(public_folder, "--workers", workers, WIDGET_STORE_DATABASE_URL=url) as store:
+        fork_server = store.worker().parent()
+        assert fork_server is not None
+        assert fork_server.pid != store.process.pid
+        fork_server.kill()
+        eventually(lambda: not lives(fork_server), "the end of the fork server")
+        eventually(store.sells, "a store that sells again")
+        assert "Traceback" not in store.output.read_text()
+
+
+def test_a_fork_server_that_dies_while_it_is_asked_is_a_death_at_start() -> None:
+    """There is a moment in which it is gone and nobody knows: the kill above hits it now and then."""
+
+    class Dying:
+        def __getattr__(self, name: str) -> object:
+            return getattr(mp, name)
+
+        def Process(self, **_: object) -> "Dying":  # noqa: N802 - as multiprocessing calls it
+            return self
+
+        def start(self) -> None:
+            raise EOFError
+
+    worker = _WorkerProcess(Plan(read_settings()), cast("Processes", Dying()))
+    worker.start("worker-1", at_url("sqlite:///never-opened.sqlite"), None)
+    for _ in range(4):
+        worker.start_again()
+    assert not worker.is_alive()
+    assert worker.handles() == []
+    for end in (worker.terminate, worker.kill, worker.join):
+        end()
+    with pytest.raises(StoreDidNotStart, match=r"5 times in a row .* the process that forks the workers was ended"):
+        worker.start_again()
 
 
 def test_without_restart_the_store_ends_with_its_worker(public_folder: Path, url: str) -> None:

@@ -192,9 +192,10 @@ class _WorkerProcess:
         )
         try:
             process.start()
-        except (EOFError, ConnectionError) as failure:
-            raise StoreDidNotStart("The process that starts the workers was ended. Start the store again.") from failure
-        self._process = process
+        except (EOFError, ConnectionError):  # a death at start, like others: the next start makes a new fork server
+            self._reason = "the process that forks the workers was ended"
+        else:
+            self._process = process
         theirs.close()
 
     def handles(self) -> list[Any]:
