@@ -59,13 +59,13 @@ def test_the_picture_shows_the_figures_that_are_asked_for_and_says_them(tmp_path
         Figure("start", "s", [0.8]),
     ]
     file.write_text(json.dumps([figure.as_json() for figure in measured]))
-    picture = ET.fromstring(str(bench_picture(file, "buy", "checkouts").data)).find("svg")  # noqa: S314 - our own
+    picture = ET.fromstring(str(bench_picture(file, "checkouts", "buy").data)).find("svg")  # noqa: S314 - our own
     assert picture is not None
     assert picture.get("aria-label") == (
-        "Measured. buy, one: 10 ms; buy, many: 40 ms; checkouts, many: 20/s, 40 times its floor."
+        "Measured. checkouts, many: 20/s, 40 times its floor; buy, one: 10 ms; buy, many: 40 ms."
     )
     widths = [int(bar.get("width", 0)) for bar in picture.iter("rect")]
-    assert widths[1] == 4 * widths[0], "bars of one unit can be compared"
+    assert widths[2] == 4 * widths[1], "bars of one unit can be compared"
     with pytest.raises(ValueError, match=r"no figure whose name begins with sell"):
         bench_picture(file, "sell")
 

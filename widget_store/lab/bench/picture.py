@@ -18,7 +18,7 @@ font: 13px system-ui, sans-serif; }
 
 
 def bench_picture(file: str | Path, *beginnings: str) -> HTML:
-    """The figures whose names begin so, each with a bar; bars of one unit can be compared.
+    """The figures whose names begin so, in that order, each with a bar; bars of one unit can be compared.
 
     Args:
         file: What `widget-store bench --json` has printed.
@@ -28,7 +28,8 @@ def bench_picture(file: str | Path, *beginnings: str) -> HTML:
         OSError: When there is no such file.
         ValueError: When it holds no such figures.
     """
-    figures = [each for each in json.loads(Path(file).read_text()) if each["name"].startswith(beginnings or "")]
+    measured = json.loads(Path(file).read_text())
+    figures = [each for beginning in beginnings or ("",) for each in measured if each["name"].startswith(beginning)]
     if not figures:
         raise ValueError(f"{file} holds no figure whose name begins with {' or '.join(beginnings)}.")
     longest: dict[str, float] = {}
