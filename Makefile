@@ -17,7 +17,7 @@ PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 LAB := .venv/lab.installed
 TEST := .venv/test.installed
 
-.PHONY: help setup lab test check notebooks crash-test bench clean lock
+.PHONY: help setup lab test test-all check notebooks crash-test bench clean lock
 .PHONY: lint types pytest
 
 help: ## Say what each target does; this is also what plain `make` does.
@@ -29,8 +29,11 @@ setup: $(LAB) ## Install what the lab needs into .venv; the targets below do thi
 lab: $(LAB) ## Open JupyterLab on the first notebook.
 	@$(BIN)/widget-store lab
 
-test: lint ## Run everything a change must pass: check, every test and every notebook.
+test: lint ## Run what a change must pass: check, tests and every notebook, in some five minutes; in CI, all as below.
 	@$(MAKE) --no-print-directory -j 2 types pytest
+
+test-all: ## Run the thorough tests, too: every crash point and exercise on both databases, every lesson solved in a browser.
+	@$(MAKE) --no-print-directory test PYTEST_FLAGS="--thorough $(PYTEST_FLAGS)"
 
 check: lint types ## Lint, check formatting and types, and check which module may import which.
 

@@ -1,4 +1,4 @@
-"""In which order the tests run, and how many side by side; their fixtures are in tests/conftest.py."""
+"""Which tests run, in which order, and how many side by side; their fixtures are in tests/conftest.py."""
 
 import os
 from collections import Counter
@@ -12,8 +12,26 @@ EACH_ON_ITS_OWN = {"test_crash_points.py", "test_exercises.py", "test_mutants.py
 """Files whose tests take so long that one process would still be at them when the others are done."""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add what `pytest --help` says of these."""
+    ours = parser.getgroup("widget store")
+    in_ci = bool(os.environ.get("CI"))
+    ours.addoption(
+        "--thorough", action="store_true", default=in_ci, help="run the tests marked thorough, too, as in CI"
+    )
+    ours.addoption("--pictures", action="store_true", help="take pictures of every solved notebook, for test-results/")
+
+
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the thorough ones to CI, and put the longest first."""
+    if not config.getoption("--thorough"):
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("thorough")])
+        items[:] = [item for item in items if not item.get_closest_marker("thorough")]
+    _put_longest_first(items)
+
+
+def _put_longest_first(items: list[pytest.Item]) -> None:
     """Put the longest first, also where pytest-randomly shuffles the tests.
 
     With xdist, a file's tests stay in one process: begun last, a long one would leave the other cores idle.
@@ -29,14 +47,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items[:] = [*in_browser, *tests]
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Report mutants caught / mutants."""
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Report mutants caught / mutants, and that there are more tests."""
     told = {
         outcome: [r for r in terminalreporter.getreports(outcome) if "test_mutants.py" in r.nodeid and "[" in r.nodeid]
         for outcome in ("passed", "failed")
     }
     if mutants := sum(map(len, told.values())):
         terminalreporter.write_line(f"mutants caught: {len(told['passed'])} of {mutants}")
+    if not config.getoption("--thorough"):
+        terminalreporter.write_line("without the thorough tests: `make test-all` runs those, too, as CI does")
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -15,12 +15,12 @@ import psutil
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from tests.support import ROOT
 from tests.tools.store_notebooks import NOTEBOOKS, all_notebooks, copied_course, environment_of
 from widget_store.database import stop_embedded_postgres
 
 SETTINGS = {
     "notebook-extension/tracker": {"windowingMode": "none"},  # outputs that are out of sight are in the page, too
-    "apputils-extension/notification": {"fetchNews": "false"},  # no prompt over the page
     "apputils-extension/themes": {"adaptive-theme": True},  # light or dark as the browser asks
 }
 
@@ -58,6 +58,7 @@ def lab_url(course: Path) -> Iterator[str]:
     address = f"http://127.0.0.1:{port}/lab"
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", f"--port={port}", "--allow-root"]
     command += ["--IdentityProvider.token=", "--ServerApp.disable_check_xsrf=True", f"--ServerApp.root_dir={course}"]
+    command += [f"--LabApp.app_settings_dir={ROOT / 'widget_store' / 'jupyterlab'}"]  # as `widget-store lab` has it
     log = folder / "jupyterlab.log"
     with log.open("w") as output, subprocess.Popen(command, env=environment, stderr=output, stdout=output) as server:
         wait_until(lambda: answers(address), "JupyterLab", log)
@@ -195,6 +196,12 @@ def checks(course: Path, lesson: str) -> list[int]:
 
 
 @pytest.fixture
+def album(screenshots: Path, pytestconfig: pytest.Config) -> Path | None:
+    """Where pictures of whole notebooks are put, if they are asked for: they take as long as the rest."""
+    return screenshots if pytestconfig.getoption("--pictures") else None
+
+
+@pytest.fixture
 def solved(lab_url: str, page: Page, lesson: str, checks: list[int]) -> Locator:
     """A lesson in which every exercise is done, run from top to bottom."""
     opened = open_lesson(page, lab_url, f"{SOLVED}{lesson}")
@@ -203,17 +210,24 @@ def solved(lab_url: str, page: Page, lesson: str, checks: list[int]) -> Locator:
     return opened
 
 
+@pytest.mark.thorough("runs each lesson, with every exercise done")
 def test_a_lesson_with_its_solutions_is_solved_and_keeps_nobody_out(
-    solved: Locator, lesson: str, checks: list[int], screenshots: Path, barriers: Callable[[Page, str], str]
+    solved: Locator,
+    lesson: str,
+    checks: list[int],
+    album: Path | None,
+    barriers: Callable[[Page, str], str],
 ) -> None:
     page = solved.page
     for place in checks:
         check = solved.locator(".jp-Cell").nth(place)
         expect(check.locator(".jp-OutputArea-output")).to_have_text(re.compile("^✔"))
     assert barriers(page, OURS) == ""
-    take_pictures(page, screenshots, f"solved-{lesson}")
+    if album is not None:
+        take_pictures(page, album, f"solved-{lesson}")
 
 
+@pytest.mark.thorough("clicks in another lesson")
 def test_a_plain_checkout_takes_the_money_and_loses_the_order(lab_url: str, page: Page, screenshots: Path) -> None:
     lesson = open_lesson(page, lab_url, "01_a_fragile_checkout")
     run_to_panel(page, "01_a_fragile_checkout", "Lab:")
@@ -227,6 +241,7 @@ def test_a_plain_checkout_takes_the_money_and_loses_the_order(lab_url: str, page
     run_all(page)
 
 
+@pytest.mark.thorough("clicks in another lesson")
 def test_a_prediction_is_compared_with_a_crash(
     lab_url: str, page: Page, screenshots: Path, barriers: Callable[[Page, str], str]
 ) -> None:
@@ -249,6 +264,7 @@ def test_a_prediction_is_compared_with_a_crash(
     run_all(page)
 
 
+@pytest.mark.thorough("clicks in another lesson")
 def test_a_survivor_finishes_the_orders_of_a_worker_that_was_killed_by_a_click(
     lab_url: str, page: Page, screenshots: Path, barriers: Callable[[Page, str], str]
 ) -> None:

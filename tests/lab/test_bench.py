@@ -18,7 +18,8 @@ from widget_store.lab.bench.tables import Tables
 from widget_store.settings import Settings
 
 
-@pytest.mark.slow("starts, kills and stops several stores")
+@pytest.mark.thorough("measures everything once")
+@pytest.mark.slow("starts, kills and stops several stores", weight=10)
 def test_a_quick_run_gives_every_figure_its_unit_and_floor() -> None:
     command = [sys.executable, "-m", "widget_store.lab.bench", "--json", "--quick"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)

@@ -9,10 +9,19 @@ from widget_store.lab.scenarios import SCENARIOS
 
 SAMPLE = ["*/start */after", "*/2.*/effect/after", "http/send*/after", "*/end/status/before", "http/restock*"]
 
+longer = pytest.mark.thorough("more crash points")
+
 
 @pytest.mark.slow("kills a store at every crash point of a checkout", weight=50)
-@pytest.mark.parametrize("backend", ["postgresql", "sqlite"])
-@pytest.mark.parametrize(("scenario", "at_least"), [("paid", 70), ("declined", 30)])
+@pytest.mark.parametrize(
+    ("scenario", "at_least", "backend"),
+    [
+        ("declined", 30, "postgresql"),
+        ("declined", 30, "sqlite"),
+        pytest.param("paid", 70, "postgresql", marks=longer),
+        pytest.param("paid", 70, "sqlite", marks=longer),
+    ],
+)
 def test_the_store_survives_every_crash_point(
     crash: Callable[..., Report], backend: str, scenario: str, at_least: int
 ) -> None:
@@ -26,7 +35,7 @@ def test_the_store_survives_every_crash_point(
 
 
 @pytest.mark.slow("kills a store at some crash points of each scenario", weight=20)
-@pytest.mark.parametrize("backend", ["postgresql", "sqlite"])
+@pytest.mark.parametrize("backend", [pytest.param("postgresql", marks=longer), "sqlite"])
 def test_the_store_survives_a_sample_of_the_other_scenarios(crash: Callable[..., Report], backend: str) -> None:
     others = [name for name in SCENARIOS if name not in {"paid", "declined"}]
     report = crash(*others, backend=backend, points=tuple(SAMPLE))
@@ -34,7 +43,8 @@ def test_the_store_survives_a_sample_of_the_other_scenarios(crash: Callable[...,
     assert {result.scenario for result in report.results} >= set(others) - {"crash during dispatch"}
 
 
-@pytest.mark.slow("kills a store twice")
+@pytest.mark.thorough("pairs of crash points")
+@pytest.mark.slow("kills a store twice", weight=10)
 def test_the_store_survives_a_crash_of_its_recovery(crash: Callable[..., Report]) -> None:
     report = crash("sold out", points=("*/1.create_order/effect/before", "*/3.*/checkpoint/before"), pairs=True)
     assert report.failures == []

@@ -108,6 +108,7 @@ def test_every_mutant_is_tested() -> None:
     assert {mutant.name for mutant in CAUGHT} | {"plain_steps"} == {file.stem for file in MUTANTS.glob("*.py")}
 
 
+@pytest.mark.thorough("every crash point, and most of them safe")
 @pytest.mark.slow("kills a store at every crash point of a checkout", weight=20)
 def test_plain_steps_break_in_each_gap_between_commit_and_checkpoint_and_nowhere_else(
     crash: Callable[..., Report],

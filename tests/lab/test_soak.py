@@ -13,10 +13,12 @@ from widget_store.database import Database
 
 MUTANTS = ROOT / "tests" / "mutants"
 DIARY = str(ROOT / "tests" / "apps" / "diary.py")
-pytestmark = pytest.mark.slow("kills a store while customers buy")
+pytestmark = pytest.mark.slow("kills a store while customers buy", weight=4)
 
 
-@pytest.mark.parametrize("backend", ["postgresql", "sqlite"])
+@pytest.mark.parametrize(
+    "backend", ["postgresql", pytest.param("sqlite", marks=pytest.mark.thorough("a soak on the other database"))]
+)
 def test_a_store_that_is_killed_at_random_moments_keeps_its_promises(
     postgresql: Database, backend: str, public_folder: object
 ) -> None:
@@ -40,6 +42,7 @@ def test_customers_who_are_told_two_things_say_so(postgresql: Database) -> None:
     assert "answers: buying" in done.stdout
 
 
+@pytest.mark.thorough("a soak with two workers")
 def test_two_workers_that_are_killed_at_random_moments_never_run_a_workflow_at_once(
     postgresql: Database, tmp_path: Path
 ) -> None:
@@ -54,6 +57,7 @@ def test_two_workers_that_are_killed_at_random_moments_never_run_a_workflow_at_o
     assert len(who) >= 3  # two, and one in the place of one that was killed
 
 
+@pytest.mark.thorough("a soak with a diary")
 def test_two_that_run_a_workflow_at_once_are_found_out(postgresql: Database, tmp_path: Path) -> None:
     diary = tmp_path / "diary"
     lines = [(1, "begin"), (2, "begin"), (1, "step"), (2, "end")]

@@ -32,8 +32,9 @@ _STYLE = """
 .ws-crash-lab caption { overflow-wrap: anywhere; text-align: left; font-weight: 600; padding: 0 0 4px; }
 .ws-crash-lab th, .ws-crash-lab td { text-align: left; vertical-align: top; padding: 5px 14px 5px 0;
 border-top: 1px solid color-mix(in srgb, currentColor 30%, transparent); }
+.ws-crash-lab td small { display: block; font-size: 12px; white-space: nowrap; }
 .ws-crash-lab .timelines { display: flex; flex-wrap: wrap; gap: 8px 24px; margin-top: 8px; }
-.ws-crash-lab pre { box-sizing: border-box; flex: 1 1 300px; max-height: 420px; overflow: auto; margin: 0;
+.ws-crash-lab pre { box-sizing: border-box; flex: 1 1 400px; max-height: 420px; overflow: auto; margin: 0;
 padding: 8px 12px; white-space: pre-wrap; overflow-wrap: break-word; border-left: 3px solid currentColor;
 color: inherit; background: none; font: 12px/1.5 ui-monospace, monospace; }
 """
@@ -268,7 +269,7 @@ def draw(experiment: Experiment) -> str:
         return ""
     times = len(crash.left)
     after = ["right after the crash"] if times == 1 else [f"after crash {number}" for number in range(1, times + 1)]
-    heads = "".join(f'<th scope="col">{head}</th>' for head in ["", "you said", *after, "in the end", "compared"])
+    heads = "".join(f'<th scope="col">{head}</th>' for head in ["", "you said", *after, "in the end"])
     rows = "".join(_drawn(row) for row in experiment.rows())
     lives = "".join(
         f'<pre role="region" aria-label="{escape(part.splitlines()[0])}" tabindex="0">{escape(part)}</pre>'
@@ -283,8 +284,9 @@ def draw(experiment: Experiment) -> str:
 
 
 def _drawn(row: Row) -> str:
-    cells = "".join(f"<td>{escape(text)}</td>" for text in [row.said, *row.left, row.end, row.verdict])
-    return f'<tr><th scope="row">{escape(row.question)}</th>{cells}</tr>'
+    cells = "".join(f"<td>{escape(text)}</td>" for text in [*row.left, row.end])
+    said = row.said if row.verdict == NO_PREDICTION else f"{escape(row.said)}<small>{escape(row.verdict)}</small>"
+    return f'<tr><th scope="row">{escape(row.question)}</th><td>{said}</td>{cells}</tr>'
 
 
 def _processes(story: str) -> Iterator[str]:
