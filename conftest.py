@@ -60,8 +60,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Two for each core, as half of the time a test waits for a store; but each has a database server of its own."""
-    return min(8, 2 * (os.cpu_count() or 1))
+    """Three for each core, as a test mostly waits for a store; but each has a database server of its own."""
+    return min(12, 3 * (os.cpu_count() or 1))
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling:

@@ -113,6 +113,7 @@ def test_a_store_that_is_started_during_a_reset_comes_up_after_it(
         deadline = time.monotonic() + 3
         while time.monotonic() < deadline:
             assert not started[0].is_ready(), "it came up in the middle"
+            time.sleep(0.05)
         forget_workflows(connection, schema)
 
     monkeypatch.setattr(reset, "_forget_workflows", forget_slowly)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from jupyter_client.blocking import BlockingKernelClient
+from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 
 from tests.notebooks.test_outputs import compare, each_lesson

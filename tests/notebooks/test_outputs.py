@@ -43,13 +43,13 @@ def test_a_fresh_run_gives_what_is_stored(lesson: Path, course: Path, new_databa
 
 
 @pytest.mark.slow("executes a notebook")
-def test_a_stored_output_that_is_not_true_is_noticed(course: Path) -> None:
+def test_a_stored_output_that_is_not_true_is_noticed(course: Path, new_database: Callable[[str], Database]) -> None:
     path = course / LESSONS[0].name
     notebook = nbformat.read(path, as_version=4)
     *_, output = (output for cell in notebook.cells for output in cell.get("outputs", []) if "data" in output)
     assert "text/plain" in output.data
     output.data["text/plain"] = output.data["text/plain"].replace("0", "1")
     nbformat.write(notebook, path)
-    run = compare(path, None)
+    run = compare(path, new_database("sqlite"))
     assert run.returncode == 1
     assert "1 failed" in run.stdout

@@ -408,10 +408,11 @@ class _Store:
         self.lives.append(self.reached)
         armed = self._to_come[0] if self._to_come else None
         messages, theirs = self._bench.processes.Pipe(duplex=False)
-        self._process = self._bench.processes.Process(
+        process = self._bench.processes.Process(
             target=_serve, args=(armed, self._database, self._settings, self._bench.app_file, theirs)
         )
-        self._process.start()
+        process.start()
+        self._process = process  # not before: of one that Ctrl-C kept from starting, there is nothing to end
         theirs.close()
         self._reader = threading.Thread(target=_read_all, args=(messages, self._inbox), daemon=True)
         self._reader.start()
