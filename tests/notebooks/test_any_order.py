@@ -17,7 +17,7 @@ from widget_store.lab.checks import all_exercises
 
 @pytest.fixture(scope="module")
 def used_course(public_folder: Path) -> Iterator[Path]:
-    """A course that somebody has done to its end; what the tests here do is done in it, too, one after the other."""
+    """A course that somebody has done to its end; in it these tests go on, one after the other."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tempfile.tempdir", str(public_folder))
         with copied_course() as course:
@@ -35,10 +35,15 @@ def run_twice_each(kernel: BlockingKernelClient, cells: list[str]) -> None:
             assert reply["content"]["status"] == "ok", f"the {time} time:\n{cell}\n{reply['content']}"
 
 
+SAID_OF_A_FILE = "[a file that was there already]\nregex: ^(Writing|Overwriting) work/\nreplace: Writing work/\n"
+
+
 @pytest.mark.thorough("executes each lesson, and a part of it before")
 @pytest.mark.slow("executes a lesson, and a part of it before", weight=15)
 @each_lesson
-def test_a_lesson_begun_again_after_any_other_gives_what_is_stored(lesson: Path, used_course: Path) -> None:
+def test_a_lesson_begun_again_after_any_other_gives_what_is_stored(
+    lesson: Path, used_course: Path, tmp_path: Path
+) -> None:
     """pytest-randomly decides on the order, and on where the kernel dies."""
     cells = [cell.source for cell in nbformat.read(lesson, as_version=4).cells if cell.cell_type == "code"]
     manager = KernelManager(kernel_name=KERNEL["name"])
@@ -52,5 +57,7 @@ def test_a_lesson_begun_again_after_any_other_gives_what_is_stored(lesson: Path,
     finally:
         manager.shutdown_kernel(now=True)  # killed, with whatever it has under way
         manager.cleanup_resources()
-    run = compare(used_course / lesson.name, None)
+    same = tmp_path / "same.cfg"
+    same.write_text(SAID_OF_A_FILE)
+    run = compare(used_course / lesson.name, None, f"--nbval-sanitize-with={same}")
     assert run.returncode == 0, run.stdout

@@ -14,6 +14,7 @@ from widget_store.lab.progress import Outcome, Progress
 
 WRONG_ANSWERS = ROOT / "tests" / "wrong_answers"
 EXERCISES = all_exercises()
+FILE = pytest.mark.thorough("runs, kills and judges a learner's file")
 each_exercise = pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)
 SAYS = "# says: "
 
@@ -52,14 +53,17 @@ def test_untouched_it_is_not_attempted(exercise: Exercise) -> None:
 
 
 @pytest.mark.slow("runs, kills and judges a learner's file", weight=2)
-@each_exercise
+@pytest.mark.parametrize(
+    "exercise",
+    [pytest.param(exercise, id=exercise.name, marks=[FILE] if exercise.takes_file else []) for exercise in EXERCISES],
+)
 def test_the_solution_passes(exercise: Exercise) -> None:
     outcome, words = outcome_of(exercise, exercise.solution_file.read_text())
     assert outcome == Outcome.SOLVED, words
     assert words
 
 
-@pytest.mark.thorough("a hundred and fifty learners' files, each killed until it is found out")
+@FILE
 @pytest.mark.slow("runs, kills and judges a learner's file", weight=2)
 @pytest.mark.parametrize(
     ("exercise", "mistake"),
