@@ -8,13 +8,7 @@ import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
-EACH_ON_ITS_OWN = {
-    "test_any_order.py",
-    "test_crash_points.py",
-    "test_exercises.py",
-    "test_mutants.py",
-    "test_outputs.py",
-}
+EACH_ON_ITS_OWN = {"test_crash_points.py", "test_exercises.py", "test_mutants.py", "test_outputs.py"}
 """Files whose tests take so long that one process would still be at them when the others are done."""
 
 

@@ -70,7 +70,7 @@ def lab(options: argparse.Namespace) -> int:
         "jupyterlab",
         f"--ServerApp.root_dir={checkout}",
         f"--LabApp.default_url=/lab/tree/{FIRST_NOTEBOOK.as_posix()}",
-        f"--LabApp.app_settings_dir={_HERE / 'jupyterlab'}",  # no question about news
+        f"--LabApp.app_settings_dir={_HERE / 'jupyterlab'}",  # no question about news; lines wrap
         *as_root,
         *options.more,
     )

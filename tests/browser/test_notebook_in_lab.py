@@ -150,6 +150,7 @@ def test_a_learner_buys_crashes_and_pays_with_the_buttons_and_then_runs_the_rest
     lab_url: str, page: Page, screenshots: Path, barriers: Callable[[Page, str], str]
 ) -> None:
     run = open_lesson(page, lab_url, "00_start_here")
+    expect(run.locator(".jp-CodeCell .cm-lineWrapping")).not_to_have_count(0)  # so that a projector shows all of a line
     run_to_panel(page, "00_start_here", "Lab:")
 
     page.get_by_role("button", name="Buy a widget").click()

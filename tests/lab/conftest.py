@@ -30,7 +30,7 @@ def store(request: pytest.FixtureRequest, public_folder: Path) -> Iterator[Store
 def crash(new_database: Callable[[str], Database]) -> Callable[..., Report]:
     """Runs a crash test on a kind of database, one run at a time: the tests go side by side already."""
 
-    def test(*scenarios: str, backend: str = "sqlite", app: Path | None = None, **plan: object) -> Report:
+    def test(*scenarios: str, backend: str = "postgresql", app: Path | None = None, **plan: object) -> Report:
         chosen = tuple(SCENARIOS[name] for name in scenarios)
         settings = Settings(database_url=new_database(backend).url)
         return crash_test(Plan(app_file=app, scenarios=chosen, jobs=1, **plan), settings)  # type: ignore[arg-type]

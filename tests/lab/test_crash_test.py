@@ -40,6 +40,19 @@ def only_result(report: Report) -> Result:
     return result
 
 
+def test_ctrl_c_while_the_first_process_starts_is_only_that(
+    new_database: Callable[[str], Database], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_process: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("multiprocessing.process.BaseProcess.start", interrupted)
+    with open_databases(Settings(database_url=new_database("sqlite").url)) as databases:
+        bench = Bench(warm_processes("widget_store.lab.crash_run"), databases)
+        with pytest.raises(KeyboardInterrupt):
+            bench.prepare()
+
+
 @pytest.mark.slow("waits for a time limit")
 def test_a_checkout_that_hangs_is_given_up(crash: Callable[..., Report], tmp_path: Path) -> None:
     result = only_result(crash("paid", app=an_app(tmp_path, "DBOS.recv('never', timeout_seconds=600)"), time_limit=3.0))
@@ -52,7 +65,7 @@ def test_what_stops_at_the_first_unsafe_run_ends_with_it(
     crash: Callable[..., Report], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = {"app": MUTANTS / "plain_reserve.py", "points": ("*/1.*/checkpoint/*", "*/2.*", "*/6.*")}
-    all_of_it = crash("declined", **plan).results
+    all_of_it = crash("declined", backend="sqlite", **plan).results
     first = next(place for place, result in enumerate(all_of_it) if result.verdict != Verdict.SAFE)
     assert first + 1 < len(all_of_it), "there is more behind it"
     begun: list[tuple[str, ...]] = []
@@ -62,7 +75,7 @@ def test_what_stops_at_the_first_unsafe_run_ends_with_it(
         return run(bench, scenario, points)
 
     monkeypatch.setattr("widget_store.lab.crash_test.run", note_and_run)
-    stopped = crash("declined", **plan, to_the_end=False).results
+    stopped = crash("declined", backend="sqlite", **plan, to_the_end=False).results
     assert [(each.point, each.verdict) for each in stopped] == [(e.point, e.verdict) for e in all_of_it[: first + 1]]
     assert len(begun) <= 1 + (first + 1) + 1, "the recording, these, and the one that began meanwhile"
 

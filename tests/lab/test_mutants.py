@@ -10,7 +10,7 @@ from widget_store.lab.crash_run import Verdict
 from widget_store.lab.crash_test import Report
 
 MUTANTS = ROOT / "tests" / "mutants"
-pytestmark = pytest.mark.thorough("tries the crash test on every mistake that it must find")
+every_mistake = pytest.mark.thorough("tries the crash test on every mistake that it must find")
 
 
 def by_verdict(report: Report, verdict: Verdict) -> list[str]:
@@ -89,6 +89,7 @@ CAUGHT = [
 ]
 
 
+@every_mistake
 @pytest.mark.slow("kills a broken checkout where it breaks, and where it does not", weight=5)
 @pytest.mark.parametrize("mutant", CAUGHT, ids=lambda mutant: mutant.name)
 def test_a_broken_checkout_is_caught_where_it_breaks_and_nowhere_else(
@@ -109,6 +110,7 @@ def test_every_mutant_is_tested() -> None:
     assert {mutant.name for mutant in CAUGHT} | {"plain_steps"} == {file.stem for file in MUTANTS.glob("*.py")}
 
 
+@every_mistake
 @pytest.mark.slow("kills a store at every crash point of a checkout", weight=20)
 def test_plain_steps_break_in_each_gap_between_commit_and_checkpoint_and_nowhere_else(
     crash: Callable[..., Report],

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import nbformat
@@ -11,20 +12,39 @@ from jupyter_client.manager import KernelManager
 
 from tests.notebooks.test_outputs import compare, each_lesson
 from tests.tools.store_notebooks import KERNEL, copied_course, environment_of
-from widget_store.database import stop_embedded_postgres
+from widget_store.database import has_embedded_postgres, stop_embedded_postgres
 from widget_store.lab.checks import all_exercises
+
+pytestmark = [
+    pytest.mark.thorough("executes each lesson, and a part of it before"),
+    pytest.mark.slow("executes a lesson, and a part of it before", weight=15),
+    pytest.mark.skipif(not has_embedded_postgres(), reason="no embedded PostgreSQL for this platform"),
+]
+SAID_OF_A_FILE = "[a file that was there already]\nregex: ^(Writing|Overwriting) work/\nreplace: Writing work/\n"
+
+
+@dataclass
+class Used:
+    """A course in which every exercise's file is written; the tests go on in it, one after the other.
+
+    Attributes:
+        folder: Where its notebooks are.
+        history: The lessons that were done in it, with the number of cells after which the kernel died.
+    """
+
+    folder: Path
+    history: list[tuple[str, int]] = field(default_factory=list)
 
 
 @pytest.fixture(scope="module")
-def used_course(public_folder: Path) -> Iterator[Path]:
-    """A course that somebody has done to its end; in it these tests go on, one after the other."""
+def used_course(public_folder: Path) -> Iterator[Used]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tempfile.tempdir", str(public_folder))
         with copied_course() as course:
             for exercise in all_exercises():
                 if exercise.takes_file:
                     (course / exercise.file).write_text((course / "solutions" / f"{exercise.name}.py").read_text())
-            yield course
+            yield Used(course)
             stop_embedded_postgres(course.parent / "data")
 
 
@@ -35,29 +55,31 @@ def run_twice_each(kernel: BlockingKernelClient, cells: list[str]) -> None:
             assert reply["content"]["status"] == "ok", f"the {time} time:\n{cell}\n{reply['content']}"
 
 
-SAID_OF_A_FILE = "[a file that was there already]\nregex: ^(Writing|Overwriting) work/\nreplace: Writing work/\n"
+def run_and_kill(course: Path, cells: list[str]) -> None:
+    """Run cells in a kernel, each of them twice, and kill it with whatever it has under way."""
+    manager = KernelManager(kernel_name=KERNEL["name"])
+    manager.start_kernel(cwd=str(course), env=environment_of(course))
+    kernel = manager.blocking_client()
+    try:
+        kernel.start_channels()
+        kernel.wait_for_ready(timeout=60)
+        run_twice_each(kernel, cells)
+    finally:
+        kernel.stop_channels()
+        manager.shutdown_kernel(now=True)
+        manager.cleanup_resources()
 
 
-@pytest.mark.thorough("executes each lesson, and a part of it before")
-@pytest.mark.slow("executes a lesson, and a part of it before", weight=15)
 @each_lesson
-def test_a_lesson_begun_again_after_any_other_gives_what_is_stored(
-    lesson: Path, used_course: Path, tmp_path: Path
+def test_a_lesson_begun_again_after_others_gives_what_is_stored(
+    lesson: Path, used_course: Used, tmp_path: Path
 ) -> None:
     """pytest-randomly decides on the order, and on where the kernel dies."""
     cells = [cell.source for cell in nbformat.read(lesson, as_version=4).cells if cell.cell_type == "code"]
-    manager = KernelManager(kernel_name=KERNEL["name"])
-    manager.start_kernel(cwd=str(used_course), env=environment_of(used_course))
-    try:
-        kernel = manager.blocking_client()
-        kernel.start_channels()
-        kernel.wait_for_ready(timeout=60)
-        run_twice_each(kernel, cells[: random.randint(1, len(cells) - 1)])  # noqa: S311 - no secret
-        kernel.stop_channels()
-    finally:
-        manager.shutdown_kernel(now=True)  # killed, with whatever it has under way
-        manager.cleanup_resources()
+    cut = random.randint(1, len(cells))  # noqa: S311 - no secret
+    used_course.history.append((lesson.stem, cut))
+    run_and_kill(used_course.folder, cells[:cut])
     same = tmp_path / "same.cfg"
     same.write_text(SAID_OF_A_FILE)
-    run = compare(used_course / lesson.name, None, f"--nbval-sanitize-with={same}")
-    assert run.returncode == 0, run.stdout
+    run = compare(used_course.folder / lesson.name, None, f"--nbval-sanitize-with={same}")
+    assert run.returncode == 0, f"{used_course.history}\n{run.stdout}"

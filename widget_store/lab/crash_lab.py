@@ -285,7 +285,9 @@ def draw(experiment: Experiment) -> str:
 
 def _drawn(row: Row) -> str:
     cells = "".join(f"<td>{escape(text)}</td>" for text in [*row.left, row.end])
-    said = row.said if row.verdict == NO_PREDICTION else f"{escape(row.said)}<small>{escape(row.verdict)}</small>"
+    said = escape(row.said)
+    if row.verdict != NO_PREDICTION:
+        said += f"<small>{escape(row.verdict)}</small>"
     return f'<tr><th scope="row">{escape(row.question)}</th><td>{said}</td>{cells}</tr>'
 
 

@@ -397,7 +397,7 @@ class _Store:
 
     def close(self) -> None:
         with self._one_at_a_time:
-            if self._process is not None:
+            if self._process is not None and self._process.pid is not None:  # None: Ctrl-C kept it from starting
                 self._process.kill()
                 self._process.join()
                 self._let_go()
@@ -408,11 +408,10 @@ class _Store:
         self.lives.append(self.reached)
         armed = self._to_come[0] if self._to_come else None
         messages, theirs = self._bench.processes.Pipe(duplex=False)
-        process = self._bench.processes.Process(
+        self._process = self._bench.processes.Process(
             target=_serve, args=(armed, self._database, self._settings, self._bench.app_file, theirs)
         )
-        process.start()
-        self._process = process  # not before: of one that Ctrl-C kept from starting, there is nothing to end
+        self._process.start()
         theirs.close()
         self._reader = threading.Thread(target=_read_all, args=(messages, self._inbox), daemon=True)
         self._reader.start()

@@ -107,10 +107,9 @@ atexit.register(stop_own_server)
 
 
 def hurry(server: Database) -> None:
-    """Let a server not wait for the disk, nor tidy up: it is thrown away after the tests, and nobody cuts its power."""
+    """Let a server not wait for the disk: it is thrown away after the tests, and nobody cuts its power."""
     with _connected(make_url(server.url)) as connection:
         connection.execute("ALTER SYSTEM SET fsync = off")
-        connection.execute("ALTER SYSTEM SET autovacuum = off")
         connection.execute("ALTER SYSTEM SET max_wal_size = '256MB'")
         connection.execute("SELECT pg_reload_conf()")
 

@@ -28,6 +28,7 @@ from widget_store.schema import OrderStatus
 from widget_store.settings import PREFIX, read_settings
 
 _START_WITHIN_SECONDS = 60.0
+_GONE_WITHIN_SECONDS = 5.0  # a store whose kernel was restarted a moment ago: its workers end within three
 _ANSWER_WITHIN_SECONDS = 90.0
 _STOP_WITHIN_SECONDS = 6.0
 _TRY_AGAIN_SECONDS = 0.02
@@ -115,13 +116,7 @@ class Store:
         cls._stop_the_one_before()
         store = cls(app, **settings)
         store._open_database()  # before the reset, so that the database is started once
-        try:
-            reset_store(read_settings())
-        except StoreRunning:
-            raise StoreRunning(
-                "Another notebook has a store open, on the same database. Run its store.close(), or shut its kernel "
-                "down (the ■ at the left). Then run this cell again."
-            ) from None
+        _reset_when_nobody_sells()
         return store.start()
 
     # --- the process
@@ -362,6 +357,20 @@ class Store:
 def _client() -> httpx.Client:
     """A client for a store on this machine: no proxy stands in between. It connects when it is used."""
     return httpx.Client(timeout=_ANSWER_WITHIN_SECONDS, trust_env=False)
+
+
+def _reset_when_nobody_sells() -> None:
+    deadline = time.monotonic() + _GONE_WITHIN_SECONDS
+    while True:
+        try:
+            return reset_store(read_settings())
+        except StoreRunning:
+            if time.monotonic() > deadline:
+                raise StoreRunning(
+                    "Another notebook has a store open, on the same database. Run its store.close(), or shut its "
+                    "kernel down (the ■ at the left). Then run this cell again."
+                ) from None
+        time.sleep(0.1)
 
 
 def _setting(name: str, value: float | str | None) -> dict[str, str]:
