@@ -31,10 +31,10 @@ setup: $(LAB) ## Install what the lab needs into .venv; the targets below do thi
 lab: $(LAB) ## Open JupyterLab on the first notebook.
 	@$(BIN)/widget-store lab
 
-test: lint ## Run what a change must pass: check, tests and every notebook, in some five minutes; in CI, all as below.
+test: lint ## Run what every change must pass, check and tests, in some five minutes; in CI, all as below.
 	@$(MAKE) --no-print-directory -j 2 types pytest
 
-test-all: ## Run the thorough tests, too, as CI does: a quarter of an hour. README.md says which they are.
+test-all: ## Run the thorough tests, too, as CI does: 18 minutes. README.md says which they are.
 	@$(MAKE) --no-print-directory test THOROUGH=--thorough
 
 check: lint types ## Lint, check formatting and types, and check which module may import which.

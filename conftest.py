@@ -26,9 +26,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave the thorough ones to CI, and put the longest first."""
     if not config.getoption("--thorough"):
-        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("thorough")])
-        items[:] = [item for item in items if not item.get_closest_marker("thorough")]
+        left_out = _thorough(items)
+        config.hook.pytest_deselected(items=[item for item in items if item.nodeid in left_out])
+        items[:] = [item for item in items if item.nodeid not in left_out]
     _put_longest_first(items)
+
+
+def _thorough(items: list[pytest.Item]) -> set[str]:
+    """The names of those that are marked so, and of slow ones on SQLite that are run on PostgreSQL, too."""
+    names = {item.nodeid for item in items}
+    marked = {item.nodeid for item in items if item.get_closest_marker("thorough")}
+    slow = {item.nodeid for item in items if item.get_closest_marker("slow")} - marked
+    return marked | {
+        name for name in slow if "sqlite" in name and name.replace("sqlite", "postgresql") in names - marked
+    }
 
 
 def _put_longest_first(items: list[pytest.Item]) -> None:

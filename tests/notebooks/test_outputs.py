@@ -36,7 +36,13 @@ def compare(notebook: Path, database: Database | None, *options: str) -> "subpro
 
 
 @pytest.mark.slow("executes a notebook", weight=6)
-@each_lesson
+@pytest.mark.parametrize(
+    "lesson",
+    [
+        pytest.param(path, id=path.stem, marks=[pytest.mark.thorough("executes another notebook")] if place else [])
+        for place, path in enumerate(LESSONS)
+    ],
+)
 def test_a_fresh_run_gives_what_is_stored(lesson: Path, course: Path, new_database: Callable[[str], Database]) -> None:
     run = compare(course / lesson.name, new_database("sqlite"))
     assert run.returncode == 0, run.stdout
