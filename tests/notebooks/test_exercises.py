@@ -15,12 +15,8 @@ from widget_store.lab.progress import Outcome, Progress
 WRONG_ANSWERS = ROOT / "tests" / "wrong_answers"
 EXERCISES = all_exercises()
 AN_EXAMPLE = "missing_return"
-"""The exercise with a file that is judged after every change; the others are in CI."""
-
-
-def marks(exercise: Exercise) -> list[pytest.MarkDecorator]:
-    is_quick = not exercise.takes_file or exercise.name == AN_EXAMPLE
-    return [] if is_quick else [pytest.mark.thorough("runs, kills and judges a learner's file")]
+"""The exercise whose file and mistakes are judged after every change; those of the others are in CI."""
+JUDGES_LONG = pytest.mark.thorough("runs, kills and judges a learner's work")
 
 
 each_exercise = pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)
@@ -63,7 +59,14 @@ def test_untouched_it_is_not_attempted(exercise: Exercise) -> None:
 @pytest.mark.slow("runs, kills and judges a learner's file", weight=2)
 @pytest.mark.parametrize(
     "exercise",
-    [pytest.param(exercise, id=exercise.name, marks=marks(exercise)) for exercise in EXERCISES],
+    [
+        pytest.param(
+            exercise,
+            id=exercise.name,
+            marks=[] if exercise.name == AN_EXAMPLE or not exercise.takes_file else [JUDGES_LONG],
+        )
+        for exercise in EXERCISES
+    ],
 )
 def test_the_solution_passes(exercise: Exercise) -> None:
     outcome, words = outcome_of(exercise, exercise.solution_file.read_text())
@@ -75,7 +78,12 @@ def test_the_solution_passes(exercise: Exercise) -> None:
 @pytest.mark.parametrize(
     ("exercise", "mistake"),
     [
-        pytest.param(exercise, mistake, id=f"{exercise.name}-{mistake.stem}", marks=marks(exercise))
+        pytest.param(
+            exercise,
+            mistake,
+            id=f"{exercise.name}-{mistake.stem}",
+            marks=[] if exercise.name == AN_EXAMPLE else [JUDGES_LONG],
+        )
         for exercise in EXERCISES
         for mistake in sorted((WRONG_ANSWERS / exercise.name).glob("*.py"))
     ],
