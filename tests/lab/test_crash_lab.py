@@ -171,7 +171,8 @@ def test_pressing_the_button_shows_prediction_facts_and_timelines(
     eventually(lambda: not lab.crash.disabled, "the end of the crash")
     assert "2 of 3 predictions were right. And every invariant holds" in lab.message.value
     assert f"Killed at {RESERVED}" in lab.outcome.value
-    assert "<td>set_event payment_id</td>" in lab.outcome.value, "reserve_inventory is not run again"
+    said = "reserve_inventory<small>✘ not as you said</small>"
+    assert f"<td>{said}</td><td>set_event payment_id</td>" in lab.outcome.value, "it is not run again"
     assert "killed right after the commit of the work of reserve_inventory" in lab.outcome.value
 
 
