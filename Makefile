@@ -19,11 +19,11 @@ PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 LAB := .venv/lab.installed
 TEST := .venv/test.installed
 
-.PHONY: help setup lab test test-all check notebooks crash-test bench clean lock
+.PHONY: help setup lab test test-all test-notebooks check notebooks crash-test bench clean lock
 .PHONY: lint types pytest
 
 help: ## Say what each target does; this is also what plain `make` does.
-	@awk -F ': .*## ' '/^[a-z-]+: .*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ': .*## ' '/^[a-z-]+: .*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 
 setup: $(LAB) ## Install what the lab needs into .venv; the targets below do this by themselves.
 	@echo 'Ready. Next: make lab'
@@ -36,6 +36,9 @@ test: lint ## Run what every change must pass, check and tests, in some five min
 
 test-all: ## Run the thorough tests, too, as CI does: 18 minutes. README.md says which they are.
 	@$(MAKE) --no-print-directory test THOROUGH=--thorough
+
+test-notebooks: $(TEST) ## Compare every notebook with its stored outputs, on both databases, and solve its exercises: four minutes.
+	@$(BIN)/pytest -n $(TESTERS) --thorough tests/notebooks/test_outputs.py tests/notebooks/test_solved.py $(PYTEST_FLAGS)
 
 check: lint types ## Lint, check formatting and types, and check which module may import which.
 

@@ -8,7 +8,7 @@ import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
-EACH_ON_ITS_OWN = {"test_crash_points.py", "test_exercises.py", "test_mutants.py", "test_outputs.py"}
+EACH_ON_ITS_OWN = {"test_crash_points.py", "test_exercises.py", "test_mutants.py", "test_outputs.py", "test_solved.py"}
 """Files whose tests take so long that one process would still be at them when the others are done."""
 
 
@@ -19,16 +19,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     ours.addoption(
         "--thorough", action="store_true", default=in_ci, help="run the tests marked thorough, too, as in CI"
     )
-    ours.addoption("--pictures", action="store_true", help="take pictures of every solved notebook, for test-results/")
+    ours.addoption("--pictures", action="store_true", help="take pictures of every solved lesson, for test-results/")
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the thorough ones to CI, and put the longest first."""
-    if not config.getoption("--thorough"):
-        left_out = _thorough(items)
-        config.hook.pytest_deselected(items=[item for item in items if item.nodeid in left_out])
-        items[:] = [item for item in items if item.nodeid not in left_out]
+    """Leave the thorough ones to CI, and the pictures to whoever asks for them; put the longest first."""
+    left_out = set() if config.getoption("--thorough") else _thorough(items)
+    if not config.getoption("--pictures"):
+        left_out |= {item.nodeid for item in items if item.get_closest_marker("pictures")}
+    config.hook.pytest_deselected(items=[item for item in items if item.nodeid in left_out])
+    items[:] = [item for item in items if item.nodeid not in left_out]
     _put_longest_first(items)
 
 

@@ -16,6 +16,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.support import ROOT
+from tests.tools.solved import solve
 from tests.tools.store_notebooks import NOTEBOOKS, all_notebooks, copied_course, environment_of
 from widget_store.database import stop_embedded_postgres
 
@@ -24,7 +25,9 @@ SETTINGS = {
     "apputils-extension/themes": {"adaptive-theme": True},  # light or dark as the browser asks
 }
 
-SOLVED = "solved_"
+LESSONS = [path.stem for path in all_notebooks()]
+CLICKED = {"00_start_here", "01_a_fragile_checkout", "04_crash_lab", "09_many_workers"}
+"""The lessons whose buttons are clicked. After that, they are run from top to bottom, too."""
 
 # What of the page is ours: texts and outputs. The rest is JupyterLab's, and so are the barriers in it.
 OURS = ".jp-RenderedMarkdown, .jp-OutputArea-output"
@@ -176,56 +179,41 @@ def test_a_learner_buys_crashes_and_pays_with_the_buttons_and_then_runs_the_rest
     run_all(page)
 
 
-@pytest.fixture(params=[path.stem for path in all_notebooks()])
-def lesson(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-def checks(course: Path, lesson: str) -> list[int]:
-    """The places of the cells that check an exercise, in a copy of the lesson in which every exercise is done."""
+@pytest.fixture(autouse=True)
+def _nothing_is_done_yet(course: Path) -> None:
+    """Each lesson must do without the files of another."""
     for file in (course / "work").glob("*.py"):
-        file.unlink()  # of another lesson: this one must do without
-    notebook = nbformat.read(course / f"{lesson}.ipynb", as_version=4)
-    for cell in notebook.cells:
-        if name := cell.metadata.get("exercise"):
-            magic = re.match(r"%%writefile .*\n", cell.source)
-            solution = (course / "solutions" / f"{name}.py").read_text()
-            cell.source = (magic[0] if magic else "") + solution
-    nbformat.write(notebook, course / f"{SOLVED}{lesson}.ipynb")
-    return [place for place, cell in enumerate(notebook.cells) if re.match(r"check\.\w+\(", cell.source)]
+        file.unlink()
 
 
-@pytest.fixture
-def album(screenshots: Path, pytestconfig: pytest.Config) -> Path | None:
-    """Where pictures of whole notebooks are put, if they are asked for: they take as long as the rest."""
-    return screenshots if pytestconfig.getoption("--pictures") else None
-
-
-@pytest.fixture
-def solved(lab_url: str, page: Page, lesson: str, checks: list[int]) -> Locator:
-    """A lesson in which every exercise is done, run from top to bottom."""
-    opened = open_lesson(page, lab_url, f"{SOLVED}{lesson}")
-    run_all(page)
-    assert checks
-    return opened
-
-
-@pytest.mark.thorough("runs each lesson, with every exercise done")
-def test_a_lesson_with_its_solutions_is_solved_and_keeps_nobody_out(
-    solved: Locator,
-    lesson: str,
-    checks: list[int],
-    album: Path | None,
-    barriers: Callable[[Page, str], str],
+@pytest.mark.thorough("runs all other lessons")
+@pytest.mark.parametrize("lesson", [lesson for lesson in LESSONS if lesson not in CLICKED])
+def test_a_lesson_runs_from_top_to_bottom_and_keeps_nobody_out(
+    lab_url: str, page: Page, lesson: str, barriers: Callable[[Page, str], str]
 ) -> None:
-    page = solved.page
-    for place in checks:
-        check = solved.locator(".jp-Cell").nth(place)
-        expect(check.locator(".jp-OutputArea-output")).to_have_text(re.compile("^✔"))
+    open_lesson(page, lab_url, lesson)
+    run_all(page)
     assert barriers(page, OURS) == ""
-    if album is not None:
-        take_pictures(page, album, f"solved-{lesson}")
+
+
+@pytest.fixture(params=LESSONS)
+def solved(request: pytest.FixtureRequest, course: Path) -> str:
+    """A lesson in which every exercise is done."""
+    lesson = f"solved_{request.param}"
+    notebook = nbformat.read(course / f"{request.param}.ipynb", as_version=4)
+    solve(notebook, course)
+    nbformat.write(notebook, course / f"{lesson}.ipynb")
+    return lesson
+
+
+@pytest.mark.pictures
+def test_a_solved_lesson_has_its_pictures_taken(
+    lab_url: str, page: Page, solved: str, screenshots: Path, barriers: Callable[[Page, str], str]
+) -> None:
+    open_lesson(page, lab_url, solved)
+    run_all(page)
+    assert barriers(page, OURS) == ""
+    take_pictures(page, screenshots, solved)
 
 
 @pytest.mark.thorough("clicks in another lesson")

@@ -25,12 +25,12 @@ SAYS = "# says: "
 
 @pytest.fixture(autouse=True)
 def _as_in_a_notebook(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, new_database: Callable[[str], Database], backend: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, new_database: Callable[[str], Database]
 ) -> Iterator[None]:
-    """The learner's folder is empty, and the judges' stores use a database of the tests'."""
+    """The learner's folder is empty, and the judges' stores use PostgreSQL. On SQLite, test_solved.py asks them."""
     (tmp_path / "work").mkdir()
     shutil.copytree(ROOT / "notebooks" / "solutions", tmp_path / "solutions")
-    monkeypatch.setenv("WIDGET_STORE_DATABASE_URL", new_database(backend).url)
+    monkeypatch.setenv("WIDGET_STORE_DATABASE_URL", new_database("postgresql").url)
     with contextlib.chdir(tmp_path):
         yield
 
@@ -42,12 +42,6 @@ def outcome_of(exercise: Exercise, attempt: str) -> tuple[Outcome, str]:
     cell: dict[str, object] = {}
     exec(attempt, cell)  # noqa: S102 - a cell of a notebook
     return exercise.outcome(cell["answer"])
-
-
-@pytest.fixture
-def backend() -> str:
-    """The kind of the database; on the other kind, the lessons are solved in the browser."""
-    return "sqlite"
 
 
 @each_exercise
@@ -88,7 +82,6 @@ def test_the_solution_passes(exercise: Exercise) -> None:
         for mistake in sorted((WRONG_ANSWERS / exercise.name).glob("*.py"))
     ],
 )
-@pytest.mark.parametrize("backend", ["postgresql"])
 def test_a_plausible_mistake_fails_and_is_named(exercise: Exercise, mistake: Path) -> None:
     attempt = mistake.read_text()
     first_line = attempt.splitlines()[0]

@@ -87,7 +87,7 @@ def put_navigation(notebook: nbformat.NotebookNode, text: str) -> None:
     notebook.cells[-1].source = text
 
 
-def execute(notebook: nbformat.NotebookNode, course: Path) -> None:
+def execute(notebook: nbformat.NotebookNode, course: Path, database_url: str | None = None) -> None:
     """Run a notebook's cells in a copied course; raise `CellExecutionError` where one fails."""
     for cell in notebook.cells:
         if cell.cell_type == "code":
@@ -100,7 +100,7 @@ def execute(notebook: nbformat.NotebookNode, course: Path) -> None:
         record_timing=False,
         store_widget_state=False,
     )
-    client.execute(env=environment_of(course))
+    client.execute(env=environment_of(course, database_url))
 
 
 def failed_cell(notebook: nbformat.NotebookNode) -> int:

@@ -1,0 +1,31 @@
+"""Each lesson with every exercise done: it runs to its end, and every check says that the exercise is solved."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from tests.notebooks.test_outputs import each_lesson
+from tests.tools.solved import is_check, solve
+from tests.tools.store_notebooks import execute
+from widget_store.database import Database
+
+
+def said(cell: nbformat.NotebookNode, stream: str) -> str:
+    return "".join(output.text for output in cell.get("outputs", []) if output.get("name") == stream)
+
+
+@pytest.mark.thorough("executes a lesson, and judges its exercises")
+@pytest.mark.slow("executes a lesson, and judges its exercises", weight=8)
+@each_lesson
+def test_a_lesson_with_its_solutions_is_solved(
+    lesson: Path, course: Path, new_database: Callable[[str], Database]
+) -> None:
+    notebook = nbformat.read(lesson, as_version=4)
+    solve(notebook, course)
+    execute(notebook, course, new_database("sqlite").url)
+    checks = [cell for cell in notebook.cells if is_check(cell)]
+    assert checks
+    assert [said(cell, "stdout") for cell in checks if not said(cell, "stdout").startswith("✔")] == []
+    assert [said(cell, "stderr") for cell in notebook.cells if said(cell, "stderr")] == []
