@@ -67,6 +67,14 @@ def test_a_lock_pins_every_requirement_within_its_bounds(lock: str) -> None:
 
 
 @pytest.mark.parametrize("lock", LOCKS)
+def test_a_lock_keeps_to_the_bounds_on_what_others_bring_along(lock: str) -> None:
+    bounds = (ROOT / "requirements" / "bounds.in").read_text().splitlines()
+    pinned = pins(lock)
+    for name, bound in by_name(line for line in bounds if not line.startswith("#")).items():
+        assert list(bound.specifier.filter(pinned.get(name, ()))) == list(pinned.get(name, ())), "make lock"
+
+
+@pytest.mark.parametrize("lock", LOCKS)
 def test_a_lock_holds_versions_and_hashes_and_no_place_to_find_them(lock: str) -> None:
     allowed = r"#.*|[a-z0-9._-]+==\S+( ; .*)? \\|    --hash=sha256:[0-9a-f]{64}( \\)?"
     lines = lock_text(lock).splitlines()

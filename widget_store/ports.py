@@ -1,11 +1,17 @@
 """Where the store listens, and who is there already."""
 
 import contextlib
+import secrets
 import socket
 
 import psutil
 
 from widget_store.errors import PortTaken
+
+# Free ports are looked for below those that systems give to programs that ask for any: Linux from 32768 on, others from
+# 49152. Such a program would take a store's port while its process is dead. So would another store's process.
+_TO_KEEP, _FOR_ONE_PROCESS = range(20_000, 26_000), range(26_000, 32_768)
+_TRIES = 100
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -14,6 +20,33 @@ def listen(host: str, port: int) -> socket.socket:
     Raises:
         PortTaken: With the name of the program that has it, where the system tells.
     """
+    return _listen(host, port, _FOR_ONE_PROCESS)
+
+
+def free_port(host: str, port: int) -> int:
+    """The port, or a free one for 0, on which one process after the other shall listen.
+
+    Raises:
+        PortTaken: With the name of the program that has it, where the system tells.
+    """
+    with _listen(host, port, _TO_KEEP) as probe:
+        return int(probe.getsockname()[1])
+
+
+def _listen(host: str, port: int, where: range) -> socket.socket:
+    for _ in range(0 if port else _TRIES):
+        with contextlib.suppress(OSError):
+            return _bound(host, secrets.choice(where))
+    try:
+        return _bound(host, port)
+    except OSError as failure:
+        raise PortTaken(
+            f"The store can't listen on {host}:{port}: {failure.strerror}{_taken_by(port)}. "
+            "End that program, or choose another port with --port (0 takes a free one)."
+        ) from None
+
+
+def _bound(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # Named TCP, for asyncio to see that it is: only then are answers sent at once, and not held back for 40 ms (Nagle).
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -21,23 +54,10 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         listener.bind((host, port))
         listener.listen(socket.SOMAXCONN)
-    except OSError as failure:
+    except OSError:
         listener.close()
-        raise PortTaken(
-            f"The store can't listen on {host}:{port}: {failure.strerror}{_taken_by(port)}. "
-            "End that program, or choose another port with --port (0 takes a free one)."
-        ) from None
+        raise
     return listener
-
-
-def free_port(host: str, port: int) -> int:
-    """The port, or a free one for 0.
-
-    Raises:
-        PortTaken: With the name of the program that has it, where the system tells.
-    """
-    with listen(host, port) as probe:
-        return int(probe.getsockname()[1])
 
 
 def _taken_by(port: int) -> str:

@@ -13,9 +13,12 @@ import pytest
 
 from tests.conftest import BACKENDS
 from tests.support import PATIENCE_SECONDS, ROOT, Books, environment, eventually, new_key
+from widget_store import executors
 from widget_store.database import Database
-from widget_store.errors import StoreDidNotStart, WidgetStoreError
+from widget_store.errors import StoreDidNotStart, StoreRunning, WidgetStoreError
 from widget_store.lab import StoreRefused, WorkerIsDead, Workers, WorkersPanel
+from widget_store.reset import reset_store
+from widget_store.settings import Settings, read_settings
 
 pytestmark = pytest.mark.slow("starts two workers, and waits for one to take over from the other", weight=2)
 
@@ -185,9 +188,31 @@ def test_fresh_ones_take_the_place_of_those_before(
     with Workers.fresh(1) as workers:
         assert not before.is_open()
         assert repr(before) == "Workers(closed)"
+        assert repr(workers) == "Workers(worker-1 lives)"
         assert len(workers.orders()) == 0
         with pytest.raises(WidgetStoreError, match="closed"):
             before.orders()
+
+
+def test_fresh_ones_wait_for_a_killed_one_whose_session_still_lives(
+    new_database: Callable[[str], Database], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = new_database("postgresql")
+    monkeypatch.setenv("WIDGET_STORE_DATABASE_URL", database.url)
+    reset_store(read_settings())
+    its_session = executors.claim(database, 1)
+
+    def refused_once(settings: Settings) -> None:
+        try:
+            reset_store(settings)
+        except StoreRunning:
+            its_session.release()
+            raise
+
+    monkeypatch.setattr("widget_store.lab.store.reset_store", refused_once)
+    with Workers.fresh(1) as workers:
+        assert not its_session.still_held()
+        assert workers.alive() == ["worker-1"]
 
 
 def test_none_outlives_its_kernel(own_database: Database) -> None:

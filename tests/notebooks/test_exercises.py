@@ -24,15 +24,18 @@ SAYS = "# says: "
 
 
 @pytest.fixture(autouse=True)
-def _as_in_a_notebook(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, new_database: Callable[[str], Database]
-) -> Iterator[None]:
-    """The learner's folder is empty, and the judges' stores use PostgreSQL. On SQLite, test_solved.py asks them."""
+def _as_in_a_notebook(tmp_path: Path) -> Iterator[None]:
+    """The learner's folder is empty."""
     (tmp_path / "work").mkdir()
     shutil.copytree(ROOT / "notebooks" / "solutions", tmp_path / "solutions")
-    monkeypatch.setenv("WIDGET_STORE_DATABASE_URL", new_database("postgresql").url)
     with contextlib.chdir(tmp_path):
         yield
+
+
+@pytest.fixture
+def _on_postgresql(monkeypatch: pytest.MonkeyPatch, new_database: Callable[[str], Database]) -> None:
+    """The judges' stores use a database of the tests'. With SQLite, test_solved.py asks them."""
+    monkeypatch.setenv("WIDGET_STORE_DATABASE_URL", new_database("postgresql").url)
 
 
 def outcome_of(exercise: Exercise, attempt: str) -> tuple[Outcome, str]:
@@ -50,6 +53,7 @@ def test_untouched_it_is_not_attempted(exercise: Exercise) -> None:
     assert outcome_of(exercise, f"# a comment\n{exercise.start_file.read_text()}")[0] == Outcome.NOT_ATTEMPTED
 
 
+@pytest.mark.usefixtures("_on_postgresql")
 @pytest.mark.slow("runs, kills and judges a learner's file", weight=2)
 @pytest.mark.parametrize(
     "exercise",
@@ -68,6 +72,7 @@ def test_the_solution_passes(exercise: Exercise) -> None:
     assert words
 
 
+@pytest.mark.usefixtures("_on_postgresql")
 @pytest.mark.slow("runs, kills and judges a learner's file", weight=2)
 @pytest.mark.parametrize(
     ("exercise", "mistake"),

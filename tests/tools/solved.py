@@ -7,7 +7,7 @@ import nbformat
 
 
 def solve(notebook: nbformat.NotebookNode, course: Path) -> None:
-    """Put each exercise's solution in its place, also where the learner may do without."""
+    """Put each exercise's solution in its place, in the files that the learner writes and in the answers alike."""
     for cell in notebook.cells:
         if name := cell.metadata.get("exercise"):
             magic = re.match(r"%%writefile .*\n", cell.source)

@@ -17,6 +17,7 @@ from nbclient.exceptions import CellExecutionError
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+_A_CELL_TAKES_SECONDS = 300
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 NAVIGATION = "navigation"
 """The tag of a notebook's last cell, which is generated: its links to the next notebook and the one before."""
@@ -42,8 +43,11 @@ def copied_course() -> Iterator[Path]:
 
 
 def environment_of(course: Path, database_url: str | None = None) -> dict[str, str]:
-    """Return the environment in which a copied course has a database of its own."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("WIDGET_STORE_")}
+    """Return the environment in which a copied course has a database of its own.
+
+    Without pytest's variables: a kernel that sees them keeps quiet about what its child processes print.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("WIDGET_STORE_", "PYTEST_"))}
     kept["WIDGET_STORE_DATA_DIR"] = str(course.parent / "data")
     return kept if database_url is None else kept | {"WIDGET_STORE_DATABASE_URL": database_url}
 
@@ -95,6 +99,7 @@ def execute(notebook: nbformat.NotebookNode, course: Path, database_url: str | N
     client = NotebookClient(
         notebook,
         kernel_name=KERNEL["name"],
+        timeout=_A_CELL_TAKES_SECONDS,
         resources={"metadata": {"path": str(course)}},
         coalesce_streams=True,
         record_timing=False,

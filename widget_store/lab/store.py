@@ -116,7 +116,7 @@ class Store:
         cls._stop_the_one_before()
         store = cls(app, **settings)
         store._open_database()  # before the reset, so that the database is started once
-        _reset_when_nobody_sells()
+        reset_when_nobody_sells()
         return store.start()
 
     # --- the process
@@ -359,7 +359,12 @@ def _client() -> httpx.Client:
     return httpx.Client(timeout=_ANSWER_WITHIN_SECONDS, trust_env=False)
 
 
-def _reset_when_nobody_sells() -> None:
+def reset_when_nobody_sells() -> None:
+    """Reset the store; wait for processes that are ending: a killed one's session lives a moment longer.
+
+    Raises:
+        StoreRunning: When somebody sells on.
+    """
     deadline = time.monotonic() + _GONE_WITHIN_SECONDS
     while True:
         try:

@@ -17,10 +17,9 @@ from widget_store.database import Database, open_database
 from widget_store.errors import StoreDidNotStart, WidgetStoreError
 from widget_store.lab.followers import Followers
 from widget_store.lab.state import State
-from widget_store.lab.store import StoreRefused
+from widget_store.lab.store import StoreRefused, reset_when_nobody_sells
 from widget_store.lab.worker import Assignment, WorkerProcess
 from widget_store.processes import warm_processes
-from widget_store.reset import reset_store
 from widget_store.schema import OrderStatus
 from widget_store.settings import Settings, read_settings
 
@@ -89,7 +88,7 @@ class Workers:
         try:
             if cls._of_this_kernel is not None:
                 cls._of_this_kernel.close()
-            reset_store(read_settings())
+            reset_when_nobody_sells()
         except BaseException:
             workers.close()
             raise
@@ -163,7 +162,7 @@ class Workers:
         return bool(self._workers)
 
     def __enter__(self) -> Self:
-        return self.start()
+        return self if self.is_open() else self.start()
 
     def __exit__(
         self, _type: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
