@@ -33,9 +33,9 @@ def _as_in_a_notebook(tmp_path: Path) -> Iterator[None]:
 
 
 @pytest.fixture
-def _on_postgresql(monkeypatch: pytest.MonkeyPatch, new_database: Callable[[str], Database]) -> None:
-    """The judges' stores use a database of the tests'. With SQLite, test_solved.py asks them."""
-    monkeypatch.setenv("WIDGET_STORE_DATABASE_URL", new_database("postgresql").url)
+def _its_database(backend: str, monkeypatch: pytest.MonkeyPatch, new_database: Callable[[str], Database]) -> None:
+    """The judges' stores use a database of the tests'."""
+    monkeypatch.setenv("WIDGET_STORE_DATABASE_URL", new_database(backend).url)
 
 
 def outcome_of(exercise: Exercise, attempt: str) -> tuple[Outcome, str]:
@@ -53,8 +53,9 @@ def test_untouched_it_is_not_attempted(exercise: Exercise) -> None:
     assert outcome_of(exercise, f"# a comment\n{exercise.start_file.read_text()}")[0] == Outcome.NOT_ATTEMPTED
 
 
-@pytest.mark.usefixtures("_on_postgresql")
+@pytest.mark.usefixtures("_its_database")
 @pytest.mark.slow("runs, kills and judges a learner's file", weight=2)
+@pytest.mark.parametrize("backend", ["postgresql"])  # with SQLite, test_solved.py solves them
 @pytest.mark.parametrize(
     "exercise",
     [
@@ -72,19 +73,20 @@ def test_the_solution_passes(exercise: Exercise) -> None:
     assert words
 
 
-@pytest.mark.usefixtures("_on_postgresql")
+@pytest.mark.usefixtures("_its_database")
 @pytest.mark.slow("runs, kills and judges a learner's file", weight=2)
 @pytest.mark.parametrize(
-    ("exercise", "mistake"),
+    ("exercise", "mistake", "backend"),
     [
         pytest.param(
             exercise,
             mistake,
+            "sqlite" if place else "postgresql",  # of each exercise's mistakes, one meets PostgreSQL
             id=f"{exercise.name}-{mistake.stem}",
             marks=[] if exercise.name == AN_EXAMPLE else [JUDGES_LONG],
         )
         for exercise in EXERCISES
-        for mistake in sorted((WRONG_ANSWERS / exercise.name).glob("*.py"))
+        for place, mistake in enumerate(sorted((WRONG_ANSWERS / exercise.name).glob("*.py")))
     ],
 )
 def test_a_plausible_mistake_fails_and_is_named(exercise: Exercise, mistake: Path) -> None:
