@@ -19,15 +19,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     ours.addoption(
         "--thorough", action="store_true", default=in_ci, help="run the tests marked thorough, too, as in CI"
     )
-    ours.addoption("--pictures", action="store_true", help="take pictures of every solved lesson, for test-results/")
+    ours.addoption(
+        "--pictures", action="store_true", help="only take pictures of every solved lesson, for test-results/"
+    )
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the thorough ones to CI, and the pictures to whoever asks for them; put the longest first."""
+    """Leave the thorough ones to CI; take pictures, or do all the rest; put the longest first."""
     left_out = set() if config.getoption("--thorough") else _thorough(items)
-    if not config.getoption("--pictures"):
-        left_out |= {item.nodeid for item in items if item.get_closest_marker("pictures")}
+    pictures = config.getoption("--pictures")
+    left_out |= {item.nodeid for item in items if bool(item.get_closest_marker("pictures")) != pictures}
     config.hook.pytest_deselected(items=[item for item in items if item.nodeid in left_out])
     items[:] = [item for item in items if item.nodeid not in left_out]
     _put_longest_first(items)

@@ -13,8 +13,3 @@ def solve(notebook: nbformat.NotebookNode, course: Path) -> None:
             magic = re.match(r"%%writefile .*\n", cell.source)
             solution = (course / "solutions" / f"{name}.py").read_text()
             cell.source = (magic[0] if magic else "") + solution
-
-
-def is_check(cell: nbformat.NotebookNode) -> bool:
-    """Tell a cell that judges an exercise, as `check.NAME()`, from others."""
-    return cell.cell_type == "code" and re.match(r"check\.\w+\(", cell.source) is not None

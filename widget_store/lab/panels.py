@@ -96,7 +96,7 @@ class Lab(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self.when = widgets.Dropdown(
             options=[(_NOW, _NOW), *((words, point) for point, words in self.points.items())],
             description="Die",
-            layout=widgets.Layout(width="460px", max_width="100%"),
+            layout=widgets.Layout(width="460px", max_width="calc(100% - 4px)"),
         )
         self.shelf = widgets.HTML()
         self.message = widgets.HTML()

@@ -98,12 +98,14 @@ class Workers:
     # --- the processes
 
     def start(self) -> Self:
-        """Start the workers and wait until all of them answer.
+        """Start the workers and wait until all of them answer. Does nothing when it was done before.
 
         Raises:
             StoreDidNotStart: With what one of them said before it died.
             DatabaseUnavailable: When the database can't be started or does not answer.
         """
+        if self.is_open():
+            return self
         self._open_database()
         atexit.register(self.close)
         try:
@@ -162,7 +164,7 @@ class Workers:
         return bool(self._workers)
 
     def __enter__(self) -> Self:
-        return self if self.is_open() else self.start()
+        return self.start()
 
     def __exit__(
         self, _type: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
