@@ -17,10 +17,9 @@ from typing import Any, TypeVar
 
 import httpx
 import psutil
-import psycopg
 import sqlalchemy as sa
 
-from widget_store.database import Database
+from widget_store.databases import Database
 from widget_store.schema import FULL_SHELF
 
 T = TypeVar("T")
@@ -79,7 +78,7 @@ def command(*arguments: str, **settings: str) -> "subprocess.CompletedProcess[st
 
 def cut_connections(database: Database) -> None:
     """End every session of a PostgreSQL database, as a restart of its server does."""
-    with psycopg.connect(database.url.replace("postgresql+psycopg", "postgresql"), autocommit=True) as connection:
+    with database.connect() as connection:
         connection.execute(
             "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"

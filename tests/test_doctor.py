@@ -10,7 +10,7 @@ import pytest
 
 from tests.support import NEVER_ANSWERS, command
 from widget_store import doctor
-from widget_store.database import Database
+from widget_store.databases import Database
 
 
 @pytest.mark.parametrize(

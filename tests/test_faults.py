@@ -26,7 +26,7 @@ from sqlalchemy.engine import make_url
 
 from tests.crowds import customers
 from tests.support import PATIENCE_SECONDS, Books, Serving, cut_connections, eventually, new_key, serving
-from widget_store.database import Database, at_url, has_embedded_postgres, open_database, server_pid
+from widget_store.databases import Database, at_url, has_embedded_postgres, open_database, server_pid
 from widget_store.endpoints import NeverSilent
 from widget_store.errors import DatabaseUnavailable
 from widget_store.settings import Settings

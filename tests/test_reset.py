@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from tests.support import Books, Serving, command, eventually, new_key, serving, starting
 from widget_store import executors, reset
-from widget_store.database import Database, open_database
+from widget_store.databases import Database, open_database
 from widget_store.errors import StoreRunning
 from widget_store.reset import reset_store
 from widget_store.schema import FULL_SHELF, create_tables

@@ -29,7 +29,7 @@ from tests.support import (
     starting,
 )
 from tests.support import serving_cold as serving
-from widget_store.database import Database, at_url
+from widget_store.databases import Database, at_url
 from widget_store.errors import StoreDidNotStart
 from widget_store.processes import Processes
 from widget_store.settings import read_settings
@@ -210,7 +210,7 @@ LOSES_THE_DATABASE = """
 import os
 from pathlib import Path
 from tests.support import cut_connections
-from widget_store.database import at_url
+from widget_store.databases import at_url
 from widget_store.workflows import checkout_workflow
 
 starts = Path(__file__).with_suffix(".starts")

@@ -120,7 +120,7 @@ def reset(_options: argparse.Namespace) -> None:
 
 def stop_database(_options: argparse.Namespace) -> int:
     """Stop the embedded PostgreSQL, if nothing uses it."""
-    from widget_store.database import stop_embedded_postgres
+    from widget_store.databases import stop_embedded_postgres
     from widget_store.settings import read_settings
 
     stopped = stop_embedded_postgres(read_settings().data_dir)

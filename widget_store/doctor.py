@@ -98,7 +98,7 @@ def jupyterlab() -> str:
 
 def database() -> str:
     """The database of the settings starts, and answers."""
-    from widget_store.database import has_embedded_postgres, open_database
+    from widget_store.databases import has_embedded_postgres, open_database
     from widget_store.settings import read_settings
 
     settings = read_settings()

@@ -15,7 +15,7 @@ import fasteners
 import psycopg
 from sqlalchemy.engine import make_url
 
-from widget_store.database import Database, until_the_peer_is_lost
+from widget_store.databases import Database, until_the_peer_is_lost
 
 _ADVISORY_CLASS = 0x57494447  # "WIDG": keeps our locks apart from those of other programs on the same database
 
@@ -149,5 +149,4 @@ class _FileLocks:
 
 
 def _connect(database: Database) -> psycopg.Connection:
-    url = make_url(database.url).set(drivername="postgresql").render_as_string(hide_password=False)
-    return psycopg.connect(url, autocommit=True, connect_timeout=5, **until_the_peer_is_lost(database.url))
+    return database.connect(**until_the_peer_is_lost(database.url))

@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from widget_store.database import Database, open_database
+from widget_store.databases import Database, open_database
 from widget_store.errors import StoreRunning
 from widget_store.executors import any_store_runs
 from widget_store.schema import FULL_SHELF, create_tables, orders, products

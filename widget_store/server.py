@@ -24,7 +24,7 @@ from sqlalchemy import event
 from widget_store import exactly_once, workflows
 from widget_store.application import Application, load_application
 from widget_store.crashes import CrashPoints
-from widget_store.database import Database, until_the_peer_is_lost
+from widget_store.databases import Database, until_the_peer_is_lost
 from widget_store.endpoints import LOOPBACK, create_app
 from widget_store.errors import AppFileError
 from widget_store.http_server import HttpServer

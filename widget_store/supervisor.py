@@ -18,7 +18,7 @@ from typing import Any
 import psycopg
 
 from widget_store import executors
-from widget_store.database import Database, open_database
+from widget_store.databases import Database, open_database
 from widget_store.errors import DatabaseUnavailable, StoreDidNotStart, WidgetStoreError
 from widget_store.ports import free_port, listen
 from widget_store.processes import Processes, end_with_parent, warm_processes

@@ -18,7 +18,7 @@ from playwright.sync_api import Locator, Page, expect
 from tests.support import ROOT
 from tests.tools.solved import solve
 from tests.tools.store_notebooks import NOTEBOOKS, all_notebooks, copied_course, environment_of
-from widget_store.database import stop_embedded_postgres
+from widget_store.databases import stop_embedded_postgres
 
 SETTINGS = {
     "notebook-extension/tracker": {"windowingMode": "none"},  # outputs that are out of sight are in the page, too

@@ -10,11 +10,11 @@ import pytest
 
 from tests.support import eventually
 from widget_store.crashes import checkout_points
-from widget_store.database import Database
+from widget_store.databases import Database
+from widget_store.databases.throwaway import open_databases
 from widget_store.lab import CrashLab, crash_lab
 from widget_store.lab.crash_lab import NO_ORDER, NO_PREDICTION, NO_STEP, Experiment, draw, first_step, in_a_line
 from widget_store.lab.crash_run import Bench, run
-from widget_store.lab.databases import open_databases
 from widget_store.lab.experiment import Crash, Look, PointNotMet
 from widget_store.lab.scenarios import SCENARIOS
 from widget_store.processes import warm_processes

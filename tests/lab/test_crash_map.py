@@ -12,7 +12,7 @@ from rich.console import Console
 
 from tests.support import ROOT, eventually
 from widget_store.crashes import checkout_points
-from widget_store.database import Database
+from widget_store.databases import Database
 from widget_store.errors import DatabaseUnavailable
 from widget_store.lab import CrashMap, crash_panel, try_every_crash_point
 from widget_store.lab.crash_map import LETTERS, describe, show, timeline

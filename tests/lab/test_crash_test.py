@@ -14,11 +14,11 @@ import pytest
 import sqlalchemy as sa
 
 from tests.support import INTERRUPTED, ROOT, command, environment, eventually, lives
-from widget_store.database import Database, server_pid
+from widget_store.databases import Database, server_pid
+from widget_store.databases.throwaway import open_databases
 from widget_store.errors import AppFileError
 from widget_store.lab.crash_run import Bench, Result, Verdict, run
 from widget_store.lab.crash_test import Plan, Report, crash_test
-from widget_store.lab.databases import open_databases
 from widget_store.lab.scenarios import SCENARIOS, Customer, Scenario
 from widget_store.processes import warm_processes
 from widget_store.schema import OrderStatus

@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import BACKENDS
 from tests.support import PATIENCE_SECONDS, ROOT, Books, environment, eventually, new_key
 from widget_store import executors
-from widget_store.database import Database
+from widget_store.databases import Database
 from widget_store.errors import StoreDidNotStart, StoreRunning, WidgetStoreError
 from widget_store.lab import StoreRefused, WorkerIsDead, Workers, WorkersPanel
 from widget_store.reset import reset_store

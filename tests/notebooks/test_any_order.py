@@ -12,7 +12,7 @@ from jupyter_client.manager import KernelManager
 
 from tests.notebooks.test_outputs import compare, each_lesson
 from tests.tools.store_notebooks import KERNEL, copied_course, environment_of
-from widget_store.database import has_embedded_postgres, stop_embedded_postgres
+from widget_store.databases import has_embedded_postgres, stop_embedded_postgres
 from widget_store.lab.checks import all_exercises
 
 pytestmark = [

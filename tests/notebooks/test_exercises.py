@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import ROOT
-from widget_store.database import Database
+from widget_store.databases import Database
 from widget_store.lab.checks import Exercise, all_exercises
 from widget_store.lab.progress import Outcome, Progress
 

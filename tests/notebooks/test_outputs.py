@@ -11,7 +11,7 @@ import nbformat
 import pytest
 
 from tests.tools.store_notebooks import all_notebooks, environment_of
-from widget_store.database import Database
+from widget_store.databases import Database
 
 LESSONS = all_notebooks()
 each_lesson = pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)

@@ -28,11 +28,11 @@ import sqlalchemy as sa
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from widget_store.database import Database
+from widget_store.databases import Database
+from widget_store.databases.throwaway import open_databases
 from widget_store.errors import StoreDidNotStart
 from widget_store.lab import invariants
 from widget_store.lab.crash_run import authors_violations
-from widget_store.lab.databases import open_databases
 from widget_store.processes import warm_processes
 from widget_store.schema import OrderStatus
 from widget_store.settings import PREFIX, Settings, read_settings

@@ -19,7 +19,7 @@ from typing import IO, Any, ClassVar, Self
 import httpx
 import psutil
 
-from widget_store.database import Database, open_database
+from widget_store.databases import Database, open_database
 from widget_store.errors import StoreDidNotStart, StoreRunning, WidgetStoreError
 from widget_store.lab.followers import Followers
 from widget_store.lab.state import State

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
-from widget_store.database import Database
+from widget_store.databases import Database
 from widget_store.errors import StoreDidNotStart, WidgetStoreError
 from widget_store.processes import Processes, be_silent, end_with_parent
 from widget_store.settings import Settings

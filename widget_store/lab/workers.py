@@ -13,7 +13,7 @@ import httpx
 import pandas as pd
 from dbos import DBOSClient, WorkflowStatus
 
-from widget_store.database import Database, open_database
+from widget_store.databases import Database, open_database
 from widget_store.errors import StoreDidNotStart, WidgetStoreError
 from widget_store.lab.followers import Followers
 from widget_store.lab.state import State

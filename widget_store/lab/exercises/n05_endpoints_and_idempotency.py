@@ -15,13 +15,13 @@ from typing import Any
 import sqlalchemy as sa
 from fastapi import HTTPException
 
-from widget_store.database import Database
+from widget_store.databases import Database
+from widget_store.databases.throwaway import open_databases
 from widget_store.endpoints import signed_with
 from widget_store.lab.checks import Wrong, on_answer, on_file
 from widget_store.lab.crash_map import describe
 from widget_store.lab.crash_run import Bench, Verdict, run
 from widget_store.lab.crash_test import Report
-from widget_store.lab.databases import open_databases
 from widget_store.lab.experiment import crash_at
 from widget_store.lab.invariants import looking_at
 from widget_store.lab.judging import function_in, must_be_equal, must_be_safe, try_points

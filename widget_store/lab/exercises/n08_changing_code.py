@@ -17,9 +17,9 @@ from typing import Any
 import httpx
 from dbos import WorkflowStatus
 
-from widget_store.database import Database
+from widget_store.databases import Database
+from widget_store.databases.throwaway import open_databases
 from widget_store.lab.checks import SOLUTIONS, Wrong, on_answer, on_file
-from widget_store.lab.databases import open_databases
 from widget_store.lab.judging import must_be_equal
 from widget_store.lab.state import State
 from widget_store.processes import be_silent, end_with_parent, warm_processes

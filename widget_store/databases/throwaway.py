@@ -22,9 +22,15 @@ from uuid import uuid4
 
 import psycopg
 from psycopg import sql
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import make_url
 
-from widget_store.database import Database, at_url, has_embedded_postgres, open_database, without_password
+from widget_store.databases import (
+    Database,
+    at_url,
+    has_embedded_postgres,
+    open_database,
+)
+from widget_store.databases.embedded import embedded_postgres
 from widget_store.errors import DatabaseUnavailable
 from widget_store.settings import PREFIX, Settings
 
@@ -85,8 +91,7 @@ class _OwnServer:
                 self._close()
             with contextlib.ExitStack() as stack:
                 folder = stack.enter_context(_scratch_folder())
-                server = stack.enter_context(open_database(Settings(data_dir=folder, database_url=None)))
-                hurry(server)
+                server = stack.enter_context(embedded_postgres(folder, hurry=True))
                 self._resources, self._server = stack.pop_all(), server
             return server
 
@@ -104,14 +109,6 @@ _own_server = _OwnServer()
 stop_own_server = _own_server.close
 """Stop the PostgreSQL of this process's crash tests now; at the latest it is stopped when the process ends."""
 atexit.register(stop_own_server)
-
-
-def hurry(server: Database) -> None:
-    """Let a server not wait for the disk: it is thrown away after the tests, and nobody cuts its power."""
-    with _connected(make_url(server.url)) as connection:
-        connection.execute("ALTER SYSTEM SET fsync = off")
-        connection.execute("ALTER SYSTEM SET max_wal_size = '256MB'")
-        connection.execute("SELECT pg_reload_conf()")
 
 
 @contextlib.contextmanager
@@ -144,7 +141,7 @@ class _SQLiteFiles:
     @contextlib.contextmanager
     def copy(self) -> Iterator[Database]:
         database = self._at(uuid4().hex)
-        for original, copy in zip(_files(self._template), _files(database), strict=True):
+        for original, copy in zip(self._template.sqlite_files, database.sqlite_files, strict=True):
             with contextlib.ExitStack() as both:
                 source, target = (
                     both.enter_context(contextlib.closing(sqlite3.connect(file))) for file in (original, copy)
@@ -153,19 +150,19 @@ class _SQLiteFiles:
         try:
             yield database
         finally:
-            for file in _files(database):
+            for file in database.sqlite_files:
                 for leftover in self._folder.glob(f"{file.name}*"):
                     leftover.unlink(missing_ok=True)
 
     def _at(self, name: str) -> Database:
-        return at_url(f"sqlite:///{self._folder / name}.sqlite")
+        return at_url(f"sqlite:///{name}.sqlite", self._folder)
 
 
 class _OnServer:
     name = "PostgreSQL"
 
     def __init__(self, server: Database) -> None:
-        self._url = make_url(server.url)
+        self._server = server
         self._prefix = f"crash_test_{uuid4().hex[:8]}"
 
     @contextlib.contextmanager
@@ -184,45 +181,37 @@ class _OnServer:
             self._drop(name)
 
     def drop_all(self) -> None:
-        with self._administration() as connection:
+        with self._server.connect() as connection:
             ours = connection.execute("SELECT datname FROM pg_database WHERE datname LIKE %s", [f"{self._prefix}%"])
             for (name,) in ours.fetchall():
                 self._drop(str(name))
 
     def _create(self, name: str, template: str) -> None:
         command = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
-        with self._administration() as connection:
+        with self._server.connect() as connection:
             try:
                 connection.execute(command)
             except psycopg.errors.InsufficientPrivilege as refusal:
                 raise DatabaseUnavailable(
                     f"A crash test makes a database for each run, and may not: {str(refusal).strip()}\n"
-                    f"Give the user of {without_password(self._url)} the right to, or unset {PREFIX}DATABASE_URL."
+                    f"Give the user of {self._server.name} the right to, or unset {PREFIX}DATABASE_URL."
                 ) from None
 
     def _drop(self, name: str) -> None:
-        with self._administration() as connection:
+        with self._server.connect() as connection:
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
     def _wait_until_nobody_uses(self, name: str) -> None:
         """A database that somebody is connected to can't be copied; a killed process's sessions end a moment later."""
         deadline = time.monotonic() + _ALONE_WITHIN_SECONDS
-        with self._administration() as connection:
+        with self._server.connect() as connection:
             while connection.execute("SELECT 1 FROM pg_stat_activity WHERE datname = %s", [name]).fetchone():
                 if time.monotonic() > deadline:
                     raise DatabaseUnavailable(f"The database {name} is still in use: try again.")
                 time.sleep(0.02)
 
-    def _administration(self) -> "psycopg.Connection[tuple[object, ...]]":
-        return _connected(self._url)
-
     def _at(self, name: str) -> Database:
-        return at_url(self._url.set(database=name).render_as_string(hide_password=False))
-
-
-def _connected(url: URL) -> "psycopg.Connection[tuple[object, ...]]":
-    libpq_url = url.set(drivername="postgresql").render_as_string(hide_password=False)
-    return psycopg.connect(libpq_url, autocommit=True, connect_timeout=10)
+        return at_url(make_url(self._server.url).set(database=name).render_as_string(hide_password=False))
 
 
 def roomy_memory() -> str | None:
@@ -230,7 +219,3 @@ def roomy_memory() -> str | None:
     if "TMPDIR" in os.environ or not os.access(_IN_MEMORY, os.W_OK):
         return None
     return _IN_MEMORY if shutil.disk_usage(_IN_MEMORY).free > _ROOM_BYTES else None
-
-
-def _files(database: Database) -> list[Path]:
-    return [Path(str(make_url(url).database)) for url in (database.url, database.system_url)]
