@@ -115,7 +115,8 @@ class Database:
         try:
             with self.engine(poolclass=sa.NullPool).connect() as connection:
                 if self.is_sqlite:
-                    connection.exec_driver_sql("BEGIN IMMEDIATE")  # connecting alone reads nothing
+                    connection.exec_driver_sql("PRAGMA schema_version")  # connecting alone reads nothing
+                    self._check_files()
                 else:
                     self._check_rights(connection)
         except (sa.exc.DatabaseError, sa.exc.ArgumentError) as failure:
@@ -126,6 +127,16 @@ class Database:
                 f"The database {self.name} does not answer: {reason}\n"
                 f"Start it, or correct {PREFIX}DATABASE_URL (unset it for the embedded PostgreSQL)."
             ) from None
+
+    def _check_files(self) -> None:
+        for file in self.sqlite_files:
+            # SQLite makes files of its own beside this one.
+            for place in (file.parent, *([file] if file.exists() else [])):
+                if not os.access(place, os.W_OK):
+                    raise DatabaseUnavailable(
+                        f"The database {self.name} may only be read: {place} can't be written to.\n"
+                        f"Correct its permissions, or name another file in {PREFIX}DATABASE_URL."
+                    )
 
     def _check_rights(self, connection: sa.Connection) -> None:
         may = connection.execute(_WHAT_THE_ROLE_MAY).one()
