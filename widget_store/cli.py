@@ -1,6 +1,7 @@
 """The `widget-store` command: each subcommand is one function, named once in the table at the foot."""
 
 import argparse
+import io
 import os
 import subprocess
 import sys
@@ -16,6 +17,9 @@ FIRST_NOTEBOOK = Path("notebooks/00_start_here.ipynb")
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return its exit status. A user's mistake is told in words, without a traceback."""
+    for stream in (sys.stdout, sys.stderr):  # a folder's name may have letters that this terminal can't show
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     parser = _parser()
     options, more = parser.parse_known_args(arguments)
     if more and "more" not in options:
@@ -87,8 +91,13 @@ def _notebooks() -> Path:
     return checkout / FIRST_NOTEBOOK.parent
 
 
-def doctor(_options: argparse.Namespace) -> int:
-    """What the kit needs of this machine, each failure with its mend."""
+def doctor(options: argparse.Namespace) -> int:
+    """What the kit needs of this machine, each failure with its fix."""
+    if options.report:
+        from widget_store.report import report
+
+        print(report())
+        return 0
     from widget_store.doctor import examine
 
     return 0 if examine() else 1
@@ -183,7 +192,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.set_defaults(run=lab, more=[])
 
-    command = commands.add_parser("doctor", help="check this machine; each failure prints its mend")
+    command = commands.add_parser("doctor", help="check this machine; each failure prints its fix")
+    command.add_argument(
+        "--report", action="store_true", help="print what to paste into a bug report: no password, and no person's name"
+    )
     command.set_defaults(run=doctor)
 
     command = commands.add_parser("reset", help="back to a full shelf, no orders and no workflows")

@@ -194,7 +194,8 @@ class _OnServer:
             except psycopg.errors.InsufficientPrivilege as refusal:
                 raise DatabaseUnavailable(
                     f"A crash test makes a database for each run, and may not: {str(refusal).strip()}\n"
-                    f"Give the user of {self._server.name} the right to, or unset {PREFIX}DATABASE_URL."
+                    f"Give the user of {self._server.name} the right to (ALTER ROLE … CREATEDB), or unset "
+                    f"{PREFIX}DATABASE_URL."
                 ) from None
 
     def _drop(self, name: str) -> None:
