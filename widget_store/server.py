@@ -6,6 +6,7 @@ Everything is put together here, once: the other modules are handed what they ne
 import contextlib
 import gc
 import io
+import os
 import socket
 import sqlite3
 import sys
@@ -191,6 +192,8 @@ def _launch(
     worker: Worker, system: sa.Engine, transactions: sa.Engine, crash_points: CrashPoints | None
 ) -> Application:
     """Launch DBOS with everything registered, and return what is to be served."""
+    for name in [name for name in os.environ if name.startswith("DBOS_")]:
+        del os.environ[name]  # of somebody's own application: a name, a version, the key of a control plane
     workflows.pace.payment_timeout = worker.settings.payment_timeout
     workflows.pace.dispatch_interval = worker.settings.dispatch_interval
     version = worker.application_version

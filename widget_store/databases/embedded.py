@@ -50,6 +50,7 @@ _STARTED_WITHIN_SECONDS = 600  # after a crash it reads its log again, which can
 _PATIENT_SECONDS = 5  # then the person is told why nothing happens
 _STOPPED_WITHIN_SECONDS = 5
 _LOOK_EVERY_SECONDS = 0.01
+_NOBODY = 999_999_999  # no system gives a process such a number
 
 _CONFIGURATION = {
     "unix_socket_permissions": "0700",
@@ -63,7 +64,6 @@ _HURRY = {"fsync": "off", "full_page_writes": "off", "max_wal_size": "256MB"}
 _users_change = threading.RLock()
 _blocks: Counter[Path] = Counter()  # how many blocks of this process use the server in a data folder
 _locks: dict[Path, fasteners.InterProcessReaderWriterLock] = {}  # and the file lock they share
-_started: list["subprocess.Popen[bytes]"] = []  # the servers that this process has started: it has to see them end
 
 
 def has_embedded_postgres() -> bool:
@@ -343,7 +343,9 @@ def _start_directly(folder: Path, log: Path) -> bool:
             env=programs.environment(),
             start_new_session=True,  # it outlives this process, and hears nothing of its terminal
         )
-        _started[:] = [server, *(other for other in _started if other.poll() is None)]
+        threading.Thread(
+            target=server.wait, daemon=True
+        ).start()  # whoever started a process has to take note of its end
     try:
         return _wait_until_ready(folder, server.pid, lambda: server.poll() is None)
     except BaseException:  # it takes too long for the kit, or for the person
@@ -457,7 +459,8 @@ def _database_in(folder: Path, role: str, revive: Callable[[], Database] | None 
 def _pid_file(folder: Path) -> list[str]:
     """The lines of the server's pid file; the 8th says how far it is. Empty when there is none."""
     with contextlib.suppress(OSError, UnicodeDecodeError):
-        return [line.strip() for line in (folder / "postmaster.pid").read_text(encoding="utf-8").split("\n")]
+        text = (folder / "postmaster.pid").read_text(encoding="utf-8")
+        return [line.strip() for line in text.replace(str(folder), "", 1).split("\n")]  # a name may have a line feed
     return []
 
 
@@ -504,15 +507,15 @@ def _works_in(process: psutil.Process, folder: Path) -> bool:
 def _forget_dead_server(folder: Path) -> None:
     """Free the folder of the pid file of a server that is dead, when its process id now is that of another program.
 
-    PostgreSQL would take that program for the server. A file that names the process that starts it, it knows to be
-    old: it then makes sure by its shared memory that nothing of the dead server is left, and takes the folder.
+    PostgreSQL would take that program for the server. With a number that no process has, it makes sure by its shared
+    memory that nothing of the dead server is left, and takes the folder.
     """
     file = folder / "postmaster.pid"
     lines = _pid_file(folder)
     if not file.exists():
         return
-    if lines and lines[0].isdigit() and not AS_ON_WINDOWS:
-        file.write_text("\n".join([str(os.getpid()), *lines[1:]]), encoding="utf-8")
+    if lines and lines[0].isdigit():
+        file.write_text(re.sub(r"^\d+", str(_NOBODY), file.read_text(encoding="utf-8")), encoding="utf-8")
     else:
         file.unlink()
 

@@ -119,7 +119,7 @@ def account() -> Account:
     if os.geteuid() != 0 and _has_name(os.geteuid()):
         return Account()
     other = _NOBODY if _NOBODY in names else next((uid for uid in names if uid != 0), _NOBODY)
-    in_namespace = ("unshare", "--user", f"--map-user={other}", f"--map-group={other}", "--")
+    in_namespace = (_found("unshare"), "--user", f"--map-user={other}", f"--map-group={other}", "--")
     if _works(in_namespace):
         return Account(in_namespace)
     if os.geteuid() != 0:
@@ -128,7 +128,7 @@ def account() -> Account:
             "Give it one in /etc/passwd, or set WIDGET_STORE_DATABASE_URL=sqlite:///store.sqlite to use SQLite."
         )
     as_nobody = (
-        *("setpriv", f"--reuid={other}", f"--regid={other}", "--clear-groups"),
+        *(_found("setpriv"), f"--reuid={other}", f"--regid={other}", "--clear-groups"),
         *("--inh-caps=-all,+dac_override", "--ambient-caps=-all,+dac_override", "--"),
     )
     if _works(as_nobody):
@@ -149,10 +149,15 @@ def _has_name(user: int) -> bool:
     return True
 
 
+def _found(program: str) -> str:
+    """Where a program of the system is: on the path, or where it usually is; its bare name if it is nowhere."""
+    return shutil.which(program) or shutil.which(program, path=os.defpath) or program
+
+
 def _works(prefix: Sequence[str]) -> bool:
     """Whether a program runs behind this prefix."""
     folder = programs_folder()
-    if folder is None or shutil.which(prefix[0]) is None:
+    if folder is None or not Path(prefix[0]).is_absolute():
         return False
     trial: list[str | Path] = [*prefix, _program(folder, "postgres"), "--version"]
     return subprocess.run(trial, env=environment(), capture_output=True, check=False).returncode == 0
