@@ -46,10 +46,9 @@ def open_database(settings: Settings) -> Iterator[Database]:
             if url is None:
                 print("No embedded PostgreSQL for this platform: using SQLite.", file=sys.stderr)
                 url = "sqlite:///store.sqlite"
-            database = at_url(url, settings.data_dir)
             with usable(settings.data_dir):
-                if database.is_sqlite:
-                    make_private_folder(settings.data_dir)
+                make_private_folder(settings.data_dir)
+                database = at_url(url, settings.data_dir)
                 for file in database.sqlite_files:
                     make_private_file(file)
         database.check()

@@ -22,10 +22,11 @@ _ANSWERS_WITHIN_SECONDS = 300
 # LD_LIBRARY_PATH, a LANG that is not installed.
 _NEEDED = ("PATH", "SYSTEMROOT", "SYSTEMDRIVE", "COMSPEC", "TEMP", "TMP", "USERPROFILE")
 _NOBODY = 65534
+_WORDS_OF_FAILURE = ("FATAL:", "ERROR:", "PANIC:", "error:")
 
 
 class ProgramFailed(Exception):
-    """One of PostgreSQL's programs ended with an error. The text is the last line in which it says why."""
+    """One of PostgreSQL's programs ended with an error. The text is the line in which it says why."""
 
 
 def programs_folder() -> Path | None:
@@ -81,11 +82,11 @@ def environment() -> dict[str, str]:
 
 
 def reason_in(output: str) -> str:
-    """The last line in which a program says why it failed; its very last one, if none says so."""
+    """The first line in which a program says why it failed, the others follow from it; if there is none, its last."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    telling = [line for line in lines if any(word in line for word in ("FATAL:", "ERROR:", "PANIC:", "error:"))]
-    line = (telling or lines or [""])[-1]
-    for word in ("FATAL:", "ERROR:", "PANIC:", "error:"):
+    telling = [line for line in lines if any(word in line for word in _WORDS_OF_FAILURE)]
+    line = telling[0] if telling else "".join(lines[-1:])
+    for word in _WORDS_OF_FAILURE:
         line = line.rpartition(word)[2].strip()
     return line
 
