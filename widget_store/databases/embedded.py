@@ -50,6 +50,7 @@ _STARTED_WITHIN_SECONDS = 600  # after a crash it reads its log again, which can
 _PATIENT_SECONDS = 5  # then the person is told why nothing happens
 _STOPPED_WITHIN_SECONDS = 5
 _LOOK_EVERY_SECONDS = 0.01
+_NEEDED_BYTES = 100 * 1000**2
 _NOBODY = 999_999_999  # no system gives a process such a number
 
 _CONFIGURATION = {
@@ -169,6 +170,9 @@ def _running(data_dir: Path, *, hurry: bool = False) -> Database:
 
 def _did_not_start(folder: Path, reason: str) -> DatabaseUnavailable:
     log = f"Its log is {folder / 'log'}. " if (folder / "log").exists() else ""
+    with contextlib.suppress(OSError):
+        free = shutil.disk_usage(folder.parent).free
+        reason += f" (only {free // 1000**2} MB of that disk are free)" if free < _NEEDED_BYTES else ""
     return DatabaseUnavailable(
         f"The embedded PostgreSQL in {folder} did not start: {reason}\n"
         f"{log}Remove the reason, and try again. Or rename that folder: then a new one is made, and the old one keeps "
@@ -443,10 +447,12 @@ def _takes_a_socket(place: Path) -> bool:
 
 def _database_in(folder: Path, role: str, revive: Callable[[], Database] | None = None) -> Database:
     """How to reach the server that runs in a folder: where it listens stands in its pid file."""
-    lines = _pid_file(folder)
     sockets = _socket_folder(folder)
     # As parts, not pasted into a text: a folder's name may have any letter in it.
-    address = {"host": "127.0.0.1" if sockets is None else str(sockets), "port": lines[3]}
+    if sockets is None:
+        address = {"host": "127.0.0.1", "port": _pid_file(folder)[3]}
+    else:
+        address = {"host": str(sockets), "port": str(_PORT)}
     url = URL.create(
         "postgresql+psycopg",
         username=role,
@@ -459,8 +465,7 @@ def _database_in(folder: Path, role: str, revive: Callable[[], Database] | None 
 def _pid_file(folder: Path) -> list[str]:
     """The lines of the server's pid file; the 8th says how far it is. Empty when there is none."""
     with contextlib.suppress(OSError, UnicodeDecodeError):
-        text = (folder / "postmaster.pid").read_text(encoding="utf-8")
-        return [line.strip() for line in text.replace(str(folder), "", 1).split("\n")]  # a name may have a line feed
+        return [line.strip() for line in (folder / "postmaster.pid").read_text(encoding="utf-8").split("\n")]
     return []
 
 
