@@ -1,4 +1,4 @@
-"""`pytest --nbval notebooks/`, as people run it: in either folder, shuffled, side by side, twice, without other plugins."""
+"""`pytest --nbval notebooks/`, as people run it: in either folder, shuffled, side by side, twice, with few plugins."""
 
 import re
 import shutil
