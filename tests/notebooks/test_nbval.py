@@ -1,5 +1,6 @@
 """`pytest --nbval notebooks/`, as people run it: in either folder, shuffled, side by side, twice, with few plugins."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -38,6 +39,8 @@ def checkout(public_folder: Path, tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def lab_python(public_folder: Path) -> Path:
     """The Python of an environment that has what `make setup` installs, and nbval; made of links, with no download."""
+    if os.name == "nt":
+        pytest.skip("links need a right of their own on Windows")
     folder = public_folder / "lab"
     venv.create(folder, symlinks=True)
     (packages,) = folder.glob("lib/python*/site-packages")
@@ -129,9 +132,8 @@ def test_side_by_side_lessons_do_not_take_each_other_s_store(
 
 
 @pytest.mark.slow("reads all lessons")
-@pytest.mark.parametrize("seed", [1, 2])
-def test_the_cells_keep_their_order_where_tests_are_shuffled(seed: int, checkout: Path) -> None:
-    told = run(checkout, "--nbval", "--collect-only", "-q", f"--randomly-seed={seed}", "notebooks/")
+def test_the_cells_keep_their_order_where_tests_are_shuffled(checkout: Path) -> None:
+    told = run(checkout, "--nbval", "--collect-only", "-q", "--randomly-seed=1", "notebooks/")
     found = re.findall(r"^(.+)::Cell (\d+)$", told, re.MULTILINE)
     counts = [sum(cell.cell_type == "code" for cell in nbformat.read(path, as_version=4).cells) for path in LESSONS]
     assert found == [
