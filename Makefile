@@ -73,8 +73,8 @@ clean: ## Stop the embedded database, then remove .venv, the store's data and al
 	    echo "PostgreSQL (process $$pid) still uses .widget_store: stop it with 'kill $$pid', then make clean again." >&2; exit 1; \
 	  fi; \
 	done
-	@rm -rf .venv .widget_store .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis test-results dist
-	@find . -name .git -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
+	@rm -rf .venv .widget_store .mypy_cache .ruff_cache .import_linter_cache .hypothesis test-results dist
+	@find . -name .git -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints -o -name .pytest_cache \) -prune -exec rm -rf {} +
 
 COMPILE := UV_CUSTOM_COMPILE_COMMAND="make lock" $(UV) pip compile --quiet --no-config --universal --python-version 3.11 \
   --generate-hashes --no-annotate --no-emit-index-url -c requirements/bounds.in $(LOCK_FLAGS)

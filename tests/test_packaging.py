@@ -92,6 +92,10 @@ def test_the_locked_build_backend_is_the_one_that_builds_the_package() -> None:
     assert backend in LOCKS["build"]
 
 
+def test_the_extra_for_nbval_asks_for_the_same_version_as_the_tests() -> None:
+    assert set(PROJECT["optional-dependencies"]["nbval"]) < set(LOCKS["test"])
+
+
 def test_the_conda_environment_asks_for_the_same_versions_as_the_package() -> None:
     asked, paths = conda()
     del asked["python"], asked["pip"]
