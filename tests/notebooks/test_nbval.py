@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 
 from tests.support import ROOT
 from tests.tools.store_notebooks import all_notebooks, environment_of
-from widget_store.database import Database
+from widget_store.databases import Database
 
 LESSONS = all_notebooks()
 SHORT = "08_changing_code_in_flight"
