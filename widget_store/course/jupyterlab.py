@@ -30,7 +30,7 @@ def prepare(arguments: Sequence[str], fresh: Sequence[str]) -> list[str]:
             "Run `make lab` in the repository, or `pip install widget-store`: each installs it."
         )
     named = bool(arguments) and not arguments[0].startswith("-")
-    folder = Path(arguments[0]).absolute() if named else learners_copy.default_folder()
+    folder = learners_copy.current_folder() / arguments[0] if named else learners_copy.default_folder()
     lessons = [learners_copy.lesson_called(name) for name in fresh]
     changes = learners_copy.update(folder, lessons)
     print(_in_words(folder, lessons, changes), flush=True)

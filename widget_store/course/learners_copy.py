@@ -44,11 +44,23 @@ class Changes:
 
 def default_folder() -> Path:
     """The current folder if it is a learner's copy; else one in it, or in the repository if we are within that."""
-    here = Path.cwd()
+    here = current_folder()
     if (here / REMEMBERED).is_file():
         return here
     repository = files.repository()
     return (repository if repository and here.is_relative_to(repository) else here) / FOLDER
+
+
+def current_folder() -> Path:
+    """The folder that the command is given in.
+
+    Raises:
+        LabUnavailable: When somebody has deleted it.
+    """
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise LabUnavailable("The current folder is deleted.\nGo to another one: cd FOLDER") from None
 
 
 def lesson_called(name: str) -> str:
@@ -60,7 +72,7 @@ def lesson_called(name: str) -> str:
     wanted = Path(name).name.removesuffix(".ipynb")
     names = [path.name for path in files.lessons()]
     for lesson in names:
-        if wanted == Path(lesson).stem or wanted.zfill(2) == lesson[:2]:
+        if wanted in {Path(lesson).stem, lesson[:2], lesson[:2].removeprefix("0")}:
             return lesson
     raise LabUnavailable(
         f"There is no lesson {name!r}. The lessons: {', '.join(Path(lesson).stem for lesson in names)}."
