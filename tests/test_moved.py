@@ -21,7 +21,17 @@ def moved(tmp_path: Path) -> Path:
         (old / name).symlink_to(ROOT / name)
     venv.create(old / ".venv", symlinks=True)
     _lend(old / ".venv")
-    pip = [old / ".venv/bin/python", "-m", "pip", "install", "-qq", "--no-deps", "--no-build-isolation", "-e", old]
+    pip = [
+        str(old / ".venv/bin/python"),
+        "-m",
+        "pip",
+        "install",
+        "-qq",
+        "--no-deps",
+        "--no-build-isolation",
+        "-e",
+        str(old),
+    ]
     subprocess.run(pip, check=True)
     for name in SCRIPTS[1:]:
         script = (old / ".venv/bin/widget-store").read_text().replace("widget_store.cli", _module_of(name))

@@ -58,7 +58,7 @@ def jupyterlab_arguments(folder: Path, opened: Path, more: list[str]) -> list[st
 
 def _default_url(root: Path, opened: Path) -> list[str]:
     """The address of a lesson; none when it is not below JupyterLab's root."""
-    root, opened = root.resolve(), opened.parent.resolve() / opened.name
+    root, opened = Path(os.path.realpath(root)), Path(os.path.realpath(opened.parent)) / opened.name
     if not opened.is_relative_to(root):
         return []
     return [f"--LabApp.default_url=/lab/tree/{quote(opened.relative_to(root).as_posix())}"]

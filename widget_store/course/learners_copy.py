@@ -24,6 +24,8 @@ REMEMBERED = ".widget-store-course.json"
 WORK = Path("work")
 """The folder for the learner's own files, beside the lessons: a notebook's kernel runs there."""
 
+_OTHERWISE = "Name another folder: widget-store lab FOLDER"
+
 
 @dataclass
 class Changes:
@@ -89,11 +91,6 @@ def update(folder: Path, fresh: Sequence[str] = ()) -> Changes:
     Raises:
         LabUnavailable: When the folder can't be used; it says why.
     """
-    if folder.resolve() == files.notebooks().resolve():
-        raise LabUnavailable(
-            f"{folder} holds the lessons as they are published, and working there would change them.\n"
-            "Name another folder: widget-store lab FOLDER"
-        )
     try:
         return _update(folder, fresh)
     except OSError as failure:
@@ -102,7 +99,7 @@ def update(folder: Path, fresh: Sequence[str] = ()) -> Changes:
         else:
             where = f" ({failure.filename})" if failure.filename else ""
             reason = f"The course can't be put into {folder}: {failure.strerror or failure}{where}"
-        raise LabUnavailable(f"{reason}.\nName another folder: widget-store lab FOLDER") from None
+        raise LabUnavailable(f"{reason}.\n{_OTHERWISE}") from None
 
 
 def clean(notebook: bytes) -> bytes:
@@ -116,6 +113,10 @@ def clean(notebook: bytes) -> bytes:
 
 
 def _update(folder: Path, fresh: Sequence[str]) -> Changes:
+    if folder.is_dir() and folder.samefile(files.notebooks()):
+        raise LabUnavailable(
+            f"{folder} holds the lessons as they are published, and working there would change them.\n{_OTHERWISE}"
+        )
     for needed in (folder, folder / "images", folder / WORK):
         needed.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=needed):
