@@ -60,7 +60,7 @@ def lab(options: argparse.Namespace) -> int:
     os.environ["PATH"] = os.pathsep.join(
         [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
     )  # of its terminals
-    return _run_python("-m", "jupyterlab", *arguments)
+    return _run_python("-P", "-m", "jupyterlab", *arguments)  # -P: a learner's random.py is not imported
 
 
 def doctor(_options: argparse.Namespace) -> int:
@@ -82,7 +82,7 @@ def crash_test(options: argparse.Namespace) -> int:
 
 def progress(options: argparse.Namespace) -> int:
     """The exercises of the course, and how far the learner has come."""
-    return _run_python("-m", "widget_store.lab.progress", *filter(None, [options.folder]))
+    return _run_python("-P", "-m", "widget_store.lab.progress", *filter(None, [options.folder]))
 
 
 def reset(_options: argparse.Namespace) -> None:
@@ -156,8 +156,8 @@ def _parser() -> argparse.ArgumentParser:
         "lab",
         help="open JupyterLab on your own copy of the course",
         usage="widget-store lab [FOLDER] [--fresh NOTEBOOK]... [ARGUMENT OF JUPYTERLAB]...",
-        description="Your copy is in FOLDER, which is made for you (widget-store-course). What you change there stays.",
-        epilog="Every other argument goes to JupyterLab, as in: widget-store lab --no-browser --port 8890",
+        description="Your copy is in FOLDER (widget-store-course), which is made for you. What you change there stays.",
+        epilog="All that follows goes to JupyterLab, as in: widget-store lab FOLDER --no-browser --port 8890",
         allow_abbrev=False,  # what looks like the beginning of an option of ours may be one of JupyterLab's
     )
     command.add_argument(

@@ -383,6 +383,14 @@ def test_the_command_takes_its_own_words_and_leaves_the_rest(tmp_path: Path) -> 
     assert [path.name for path in tmp_path.iterdir()] == ["my course"]
 
 
+@pytest.mark.slow("starts a process")
+def test_a_learner_s_file_with_the_name_of_a_module_is_not_imported(tmp_path: Path) -> None:
+    (tmp_path / "random.py").write_text("raise SystemExit('imported')")
+    command = [sys.executable, "-P", "-m", "widget_store", "lab", "--version"]  # as the script in bin does
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+
+
 @pytest.mark.slow("starts processes")
 def test_progress_is_read_from_the_copy(copy: Path) -> None:
     (copy / "work" / "progress.json").write_text('{"two_customers": "SOLVED"}')
