@@ -166,8 +166,11 @@ def test_a_lesson_that_is_a_link_stays_one_and_what_it_leads_to_stays(copy: Path
     (copy / LESSON).rename(elsewhere)
     (copy / LESSON).symlink_to(elsewhere)
     mine = rewrite(elsewhere)
+    (copy / PICTURE).unlink()
+    (copy / PICTURE).symlink_to("nowhere")
     update(copy)
     assert (copy / LESSON).is_symlink()
+    assert (copy / PICTURE).is_symlink()
     update(copy, [LESSON])
     assert not (copy / LESSON).is_symlink()
     assert elsewhere.read_text(encoding="utf-8") == mine
