@@ -20,7 +20,7 @@ LAB := .venv/lab.installed
 TEST := .venv/test.installed
 
 .PHONY: help setup lab test test-all test-notebooks check notebooks crash-test bench clean lock
-.PHONY: lint types pytest
+.PHONY: lint types pytest here
 
 help: ## Say what each target does; this is also what plain `make` does.
 	@awk -F ': .*## ' '/^[a-z-]+: .*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -28,8 +28,8 @@ help: ## Say what each target does; this is also what plain `make` does.
 setup: $(LAB) ## Install what the lab needs into .venv; the targets below do this by themselves.
 	@echo 'Ready. Next: make lab'
 
-lab: $(LAB) ## Open JupyterLab on the first notebook.
-	@$(BIN)/widget-store lab
+lab: $(LAB) ## Open JupyterLab on your own copy of the course, in widget-store-course.
+	@$(BIN)/python -m widget_store lab
 
 test: lint ## Run what every change must pass, check and tests, in some five minutes; in CI, all as below.
 	@$(MAKE) --no-print-directory -j 2 types pytest
@@ -114,8 +114,12 @@ endef
 
 LOCKED := .venv/build.installed pyproject.toml requirements/embedded.txt requirements/lab.txt
 
-$(LAB): $(LOCKED)
+# What is installed names this folder. In one that was moved or copied, that is written again; it needs no network.
+here: .venv/build.installed
+	@grep -qF " $$(pwd -P)/.venv" .venv/pyvenv.cfg || $(BIN)/python requirements/moved.py
+
+$(LAB): $(LOCKED) | here
 	$(call install,lab)
 
-$(TEST): $(LOCKED) requirements/test.txt
+$(TEST): $(LOCKED) requirements/test.txt | here
 	$(call install,lab test)

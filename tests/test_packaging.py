@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-from widget_store.cli import FIRST_NOTEBOOK
+from widget_store.course.files import FIRST_LESSON
 
 ROOT = Path(__file__).parents[1]
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -158,7 +158,7 @@ def test_the_readme_names_every_direct_dependency() -> None:
 def test_codespaces_opens_the_first_notebook_and_installs_as_everybody_does() -> None:
     container = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text())
     (opened,) = container["customizations"]["codespaces"]["openFiles"]
-    assert opened == FIRST_NOTEBOOK.as_posix()
+    assert opened == f"notebooks/{FIRST_LESSON}"
     assert (ROOT / opened).is_file()
     assert container["postCreateCommand"] == "make setup"
     assert (ROOT / ".devcontainer" / container["build"]["dockerfile"]).is_file()

@@ -6,13 +6,9 @@ import os
 import subprocess
 import sys
 from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 
-from widget_store.errors import LabUnavailable, WidgetStoreError
-
-_HERE = Path(__file__).resolve().parent
-FIRST_NOTEBOOK = Path("notebooks/00_start_here.ipynb")
+from widget_store.errors import WidgetStoreError
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -61,34 +57,14 @@ def serve(options: argparse.Namespace) -> None:
 
 
 def lab(options: argparse.Namespace) -> int:
-    """JupyterLab on the first notebook. Its root is the checkout, so that links to the source work."""
-    checkout = _notebooks().parent
-    if find_spec("jupyterlab") is None:
-        raise LabUnavailable(f"JupyterLab is not installed in {sys.prefix}.\nRun `make lab`: it installs it.")
-    as_root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    """JupyterLab on the learner's copy of the course."""
+    from widget_store.course import jupyterlab
+
+    arguments = jupyterlab.prepare(options.more, options.fresh)
     os.environ["PATH"] = os.pathsep.join(
         [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
     )  # of its terminals
-    return _run_python(
-        "-m",
-        "jupyterlab",
-        f"--ServerApp.root_dir={checkout}",
-        f"--LabApp.default_url=/lab/tree/{FIRST_NOTEBOOK.as_posix()}",
-        f"--LabApp.app_settings_dir={_HERE / 'jupyterlab'}",  # no question about news; lines wrap
-        *as_root,
-        *options.more,
-    )
-
-
-def _notebooks() -> Path:
-    """The folder of the notebooks, in the checkout that this package is run from."""
-    checkout = _HERE.parent
-    if not (checkout / FIRST_NOTEBOOK).is_file():
-        raise LabUnavailable(
-            f"There is no {FIRST_NOTEBOOK} in {checkout}.\n"
-            "The notebooks are in the project's repository, not in the package: clone it, then `make lab`."
-        )
-    return checkout / FIRST_NOTEBOOK.parent
+    return _run_python("-P", "-m", "jupyterlab", *arguments)  # -P: a learner's random.py is not imported
 
 
 def doctor(options: argparse.Namespace) -> int:
@@ -113,9 +89,9 @@ def crash_test(options: argparse.Namespace) -> int:
     return _run_python("-m", "widget_store.lab.crash_test", *options.more)
 
 
-def progress(_options: argparse.Namespace) -> int:
+def progress(options: argparse.Namespace) -> int:
     """The exercises of the course, and how far the learner has come."""
-    return _run_python("-m", "widget_store.lab.progress", str(_notebooks()))
+    return _run_python("-P", "-m", "widget_store.lab.progress", *filter(None, [options.folder]))
 
 
 def reset(_options: argparse.Namespace) -> None:
@@ -187,8 +163,18 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser(
         "lab",
-        help="open JupyterLab on the first notebook",
-        epilog="Every other argument goes to JupyterLab, as in: widget-store lab --no-browser --port 8890",
+        help="open JupyterLab on your own copy of the course",
+        usage="widget-store lab [FOLDER] [--fresh NOTEBOOK]... [ARGUMENT OF JUPYTERLAB]...",
+        description="Your copy is in FOLDER (widget-store-course), which is made for you. What you change there stays.",
+        epilog="All that follows goes to JupyterLab, as in: widget-store lab FOLDER --no-browser --port 8890",
+        allow_abbrev=False,  # what looks like the beginning of an option of ours may be one of JupyterLab's
+    )
+    command.add_argument(
+        "--fresh",
+        action="append",
+        default=[],
+        metavar="NOTEBOOK",
+        help="give this lesson anew, as in: --fresh 04; yours is kept beside it",
     )
     command.set_defaults(run=lab, more=[])
 
@@ -216,6 +202,7 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=bench, more=[])
 
     command = commands.add_parser("progress", help="list the exercises of the course, and those you have solved")
+    command.add_argument("folder", nargs="?", metavar="FOLDER", help="your copy of the course (widget-store-course)")
     command.set_defaults(run=progress)
 
     command = commands.add_parser("stop-database", help="stop the embedded PostgreSQL, if nothing uses it")

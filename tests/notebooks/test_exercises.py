@@ -1,7 +1,6 @@
 """Each exercise proves itself: untouched is not attempted, its solution passes, and plausible mistakes are named."""
 
 import contextlib
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -27,7 +26,6 @@ SAYS = "# says: "
 def _as_in_a_notebook(tmp_path: Path) -> Iterator[None]:
     """The learner's folder is empty."""
     (tmp_path / "work").mkdir()
-    shutil.copytree(ROOT / "notebooks" / "solutions", tmp_path / "solutions")
     with contextlib.chdir(tmp_path):
         yield
 

@@ -16,11 +16,13 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any
 
+from widget_store.course.files import solutions
+from widget_store.course.learners_copy import WORK
 from widget_store.errors import WidgetStoreError
 from widget_store.lab.progress import Outcome, Progress
 
-WORK, SOLUTIONS = Path("work"), Path("solutions")
-"""The learner's folder and that of the solutions, beside the notebooks: a notebook's kernel runs there."""
+SOLUTIONS = solutions()
+"""The folder of the solutions."""
 
 
 class NotAttempted(Exception):
