@@ -6,8 +6,7 @@ places in a row, `worker-1`, `worker-2`, …, and a store takes the first that a
 process that holds it: an advisory lock on PostgreSQL, a file lock beside an SQLite file.
 """
 
-import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from itertools import count, islice
 from pathlib import Path
 from typing import ClassVar, Protocol
@@ -17,10 +16,8 @@ import psycopg
 from sqlalchemy.engine import make_url
 
 from widget_store.databases import Database, until_the_peer_is_lost
-from widget_store.errors import StoreRunning
 
 _ADVISORY_CLASS = 0x57494447  # "WIDG": keeps our locks apart from those of other programs on the same database
-_FRESH_CLASS = 0x57494446  # "WIDF": of a fresh start, which is no executor
 
 
 class ExecutorIds(Protocol):
@@ -63,34 +60,6 @@ def any_store_runs(database: Database) -> bool:
     if database.is_sqlite:
         return _FileLocks.any_held(database)
     return _AdvisoryLocks.any_held(database)
-
-
-@contextlib.contextmanager
-def one_fresh_start_at_a_time(database: Database, within_seconds: float) -> Iterator[None]:
-    """Keep others from beginning anew on this database, for as long as the block lasts; wait for one who does so.
-
-    Raises:
-        StoreRunning: When another one still does after that time.
-    """
-    if database.is_sqlite:
-        lock = fasteners.InterProcessLock(f"{make_url(database.url).database}.fresh.lock")
-        held = lock.acquire(timeout=within_seconds)
-        release: Callable[[], object] = lock.release if held else lambda: None
-    else:
-        connection = _connect(database)
-        release = connection.close
-        connection.execute(f"SET lock_timeout = '{within_seconds:.0f}s'".encode())
-        try:
-            connection.execute("SELECT pg_advisory_lock(%s, 1)", [_FRESH_CLASS])
-            held = True
-        except psycopg.errors.LockNotAvailable:
-            held = False
-    try:
-        if not held:
-            raise StoreRunning(f"Somebody else begins anew on the database {database.name}: try again in a minute.")
-        yield
-    finally:
-        release()
 
 
 def _executor_id(place: int) -> str:

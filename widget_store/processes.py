@@ -4,21 +4,15 @@ import contextlib
 import multiprocessing as mp
 import os
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerContext, SpawnContext  # Windows has only the second
 
 Processes: TypeAlias = "ForkServerContext | SpawnContext"
-
-OUT_OF_REACH: dict[str, Any] = {"start_new_session": True}
-"""For `subprocess.Popen`: a process that neither a terminal's Ctrl-C nor a kernel's interrupt reaches."""
-if sys.platform == "win32":
-    OUT_OF_REACH = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
 
 
 def warm_processes(*also: str) -> Processes:
@@ -35,13 +29,9 @@ def warm_processes(*also: str) -> Processes:
 
     context = mp.get_context("forkserver")
     context.set_forkserver_preload(["widget_store.warm", *also])
-    # The terminal sends Ctrl-C to every process of the group, and a kernel's interrupt does. Only the supervisor, or
-    # the kernel, shall act on it. A signal that is blocked stays blocked in the processes that are started meanwhile.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
+    # The terminal sends Ctrl-C to every process of the group: only the supervisor shall act on it.
+    with _ignored(signal.SIGINT):
         forkserver.ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return context
 
 
@@ -67,16 +57,12 @@ def be_silent() -> None:
 
 
 @contextlib.contextmanager
-def interrupts_held_back() -> Iterator[None]:
-    """Let Ctrl-C, or a kernel's interrupt, wait until the block has ended."""
+def _ignored(which: signal.Signals) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
-        yield  # it interrupts the main thread only
+        yield  # only the main thread may; a thread that asks again finds the process running
         return
-    came: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _frame: came.append(number))
+    before = signal.signal(which, signal.SIG_IGN)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
-        if came:
-            signal.raise_signal(signal.SIGINT)
+        signal.signal(which, before)

@@ -10,7 +10,7 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -21,10 +21,8 @@ import psutil
 
 from widget_store.databases import Database, open_database
 from widget_store.errors import StoreDidNotStart, StoreRunning, WidgetStoreError
-from widget_store.executors import one_fresh_start_at_a_time
 from widget_store.lab.followers import Followers
 from widget_store.lab.state import State
-from widget_store.processes import OUT_OF_REACH, interrupts_held_back
 from widget_store.reset import reset_store
 from widget_store.schema import OrderStatus
 from widget_store.settings import PREFIX, read_settings
@@ -117,9 +115,9 @@ class Store:
         """
         cls._stop_the_one_before()
         store = cls(app, **settings)
-        database = store._open_database()  # before the reset, so that the database is started once
-        with fresh_start(database):
-            return store.start()
+        store._open_database()  # before the reset, so that the database is started once
+        reset_when_nobody_sells()
+        return store.start()
 
     # --- the process
 
@@ -136,19 +134,12 @@ class Store:
         if not self.is_open():
             self._stop_the_one_before()
         self._open_database()
-        output = self._output = _Output()
-        with interrupts_held_back():  # between the start of a process and the note of it, it would be nobody's
-            process = self._process = _start_process(self._app, self._application_version, self._environment)
-            output.follow(process)
-            Store._of_this_kernel = self
-            atexit.register(self.close)
-        try:
-            _wait_until_ready(output)
-        except BaseException:  # also when the learner interrupts it
-            self.stop()
-            raise
-        self.url = output.url
-        threading.Thread(target=self._watch, args=(process,), daemon=True).start()
+        self._output = _Output()
+        self._process = _start_process(self._app, self._application_version, self._environment, self._output)
+        self.url = self._output.url
+        Store._of_this_kernel = self
+        atexit.register(self.close)
+        threading.Thread(target=self._watch, args=(self._process,), daemon=True).start()
         return self
 
     def crash(self, at: str | None = None) -> None:
@@ -217,16 +208,9 @@ class Store:
     def output(self) -> str:
         """The last lines that the store's process has printed, errors included: `print(store.output)`.
 
-        What a learner's own file prints is here too, and the last line says how it ended, if nobody stopped it. Each
-        start begins anew.
+        What a learner's own file prints is here too. Each start begins anew.
         """
-        process = self._process
-        ended = None if process is None else process.poll()
-        if ended is None:
-            return self._output.text()
-        self._output.finish()
-        how = f"was killed by signal {-ended}" if ended < 0 else f"has ended with status {ended}"
-        return f"{self._output.text()}The store's process {how}. start() starts it again.\n"
+        return self._output.text()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -313,10 +297,9 @@ class Store:
 
     # ---
 
-    def _open_database(self) -> Database:
+    def _open_database(self) -> None:
         if self._database is None:
             self._database = self._resources.enter_context(open_database(read_settings()))
-        return self._database
 
     @classmethod
     def _stop_the_one_before(cls) -> None:
@@ -376,20 +359,12 @@ def _client() -> httpx.Client:
     return httpx.Client(timeout=_ANSWER_WITHIN_SECONDS, trust_env=False)
 
 
-@contextlib.contextmanager
-def fresh_start(database: Database) -> Iterator[None]:
-    """Reset the store; no other notebook can reset it until the block has started what shall sell there.
+def reset_when_nobody_sells() -> None:
+    """Reset the store; wait for processes that are ending: a killed one's session lives a moment longer.
 
     Raises:
         StoreRunning: When somebody sells on.
     """
-    with one_fresh_start_at_a_time(database, within_seconds=2 * _START_WITHIN_SECONDS):
-        _reset_when_nobody_sells()
-        yield
-
-
-def _reset_when_nobody_sells() -> None:
-    """Reset the store; wait for processes that are ending: a killed one's session lives a moment longer."""
     deadline = time.monotonic() + _GONE_WITHIN_SECONDS
     while True:
         try:
@@ -420,9 +395,9 @@ class _Output:
         self._is_ready_or_over = threading.Event()
         self._reader: threading.Thread | None = None
 
-    def follow(self, process: "subprocess.Popen[str]") -> None:
+    def follow(self, pipe: IO[str]) -> None:
         """Read a process's output until it ends, and then close it."""
-        self._reader = threading.Thread(target=self._read, args=(process.stdout,), daemon=True)
+        self._reader = threading.Thread(target=self._read, args=(pipe,), daemon=True)
         self._reader.start()
 
     def wait_until_ready_or_over(self) -> bool:
@@ -456,7 +431,9 @@ class _Output:
         self._is_ready_or_over.set()
 
 
-def _start_process(app: str | Path | None, version: str | None, environment: dict[str, str]) -> "subprocess.Popen[str]":
+def _start_process(
+    app: str | Path | None, version: str | None, environment: dict[str, str], output: _Output
+) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", "widget_store", "serve", "--port", "0", "--crash-endpoint", "--stop-with-stdin"]
     if app is not None:
         command += ["--app", str(app)]
@@ -464,29 +441,23 @@ def _start_process(app: str | Path | None, version: str | None, environment: dic
         command += ["--application-version", version]
     if behind_hub():
         command += ["--any-host"]
-    return subprocess.Popen(
+    process = subprocess.Popen(
         command,
         env=environment,
-        stdin=subprocess.PIPE,  # it ends when this one does, however that ends: then this pipe is closed
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        encoding="utf-8",
         errors="replace",
-        **OUT_OF_REACH,
     )
-
-
-def _wait_until_ready(output: _Output) -> None:
-    """Wait until the store answers.
-
-    Raises:
-        StoreDidNotStart: With what the store's process said.
-    """
+    assert process.stdout is not None  # noqa: S101 - it is a pipe: for the type checker
+    output.follow(process.stdout)
     in_time = output.wait_until_ready_or_over()
-    if not output.url:
-        how = "ended before it was ready" if in_time else f"was not ready within {_START_WITHIN_SECONDS:.0f} s"
-        raise StoreDidNotStart(output.error() or f"The store {how}. It printed:\n{output.text() or 'nothing'}")
+    if output.url:
+        return process
+    how = "ended before it was ready" if in_time else f"was not ready within {_START_WITHIN_SECONDS:.0f} s"
+    _end(process, output)
+    raise StoreDidNotStart(output.error() or f"The store {how}. It printed:\n{output.text() or 'nothing'}")
 
 
 def _end(process: "subprocess.Popen[str]", output: _Output) -> None:

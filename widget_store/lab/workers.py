@@ -17,9 +17,9 @@ from widget_store.databases import Database, open_database
 from widget_store.errors import StoreDidNotStart, WidgetStoreError
 from widget_store.lab.followers import Followers
 from widget_store.lab.state import State
-from widget_store.lab.store import StoreRefused, fresh_start
+from widget_store.lab.store import StoreRefused, reset_when_nobody_sells
 from widget_store.lab.worker import Assignment, WorkerProcess
-from widget_store.processes import interrupts_held_back, warm_processes
+from widget_store.processes import warm_processes
 from widget_store.schema import OrderStatus
 from widget_store.settings import Settings, read_settings
 
@@ -84,16 +84,16 @@ class Workers:
             settings: The other arguments of `Workers`.
         """
         workers = cls(how_many, app, **settings)
-        database = workers._open_database()  # before the others let go of it, so that it goes on running
+        workers._open_database()  # before the others let go of it, so that it goes on running
         try:
             if cls._of_this_kernel is not None:
                 cls._of_this_kernel.close()
-            with fresh_start(database):
-                cls._of_this_kernel = workers
-                return workers.start()
+            reset_when_nobody_sells()
         except BaseException:
             workers.close()
             raise
+        cls._of_this_kernel = workers
+        return workers.start()
 
     # --- the processes
 
@@ -286,11 +286,10 @@ class Workers:
 
     # ---
 
-    def _open_database(self) -> Database:
+    def _open_database(self) -> None:
         if self._database is None:
             self._database = self._resources.enter_context(open_database(read_settings()))
             self._resources.callback(setattr, self, "_database", None)
-        return self._database
 
     def _start(self, how_many: int) -> list[WorkerProcess]:
         assert self._database is not None  # noqa: S101 - it is open: for the type checker
@@ -298,10 +297,9 @@ class Workers:
         processes = warm_processes("widget_store.lab.crash_run")
         started: list[WorkerProcess] = []
         for _ in range(how_many):
-            with interrupts_held_back():  # a worker that is started, and not yet noted, would be nobody's
-                worker = WorkerProcess(processes, assignment)
-                started.append(worker)
-                self._workers.append(worker)
+            worker = WorkerProcess(processes, assignment)
+            started.append(worker)
+            self._workers.append(worker)
             if len(self._workers) == 1:
                 worker.wait_until_ready()  # it makes the tables; two that make them at once get in each other's way
         for worker in started:
