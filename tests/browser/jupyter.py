@@ -27,6 +27,9 @@ SETTINGS = {
 # What of the page is ours: texts and outputs. The rest is Jupyter's, and so are the barriers in it.
 OURS = ".jp-RenderedMarkdown, .jp-OutputArea-output"
 
+FAILED = ", ".join(f'[data-mime-type="application/vnd.jupyter.{kind}"]' for kind in ("error", "stderr"))
+"""Outputs that are errors, or words on stderr."""
+
 
 @dataclass(frozen=True)
 class FrontEnd:
@@ -112,6 +115,12 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def choose(page: Page, menu: str, what: str) -> None:
+    """Choose something in a menu."""
+    page.get_by_role("menuitem", name=menu, exact=True).click()
+    page.get_by_role("menu").get_by_text(what, exact=True).click()
+
+
 def run_to_panel(page: Page, lesson: str, panel: str) -> None:
     """Run the cells from the top to the first one that shows this panel, and wait for that one."""
     cells = nbformat.read(NOTEBOOKS / f"{lesson}.ipynb", as_version=4).cells
@@ -127,12 +136,9 @@ def run_all(page: Page, what: str = "Run All Cells") -> None:
 
     The last one waits first: the number that it has in the end may be there from before.
     """
-    page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.get_by_text(what, exact=True).click()
+    choose(page, "Run", what)
     last = page.locator(".jp-CodeCell").last.locator(".jp-InputPrompt")
-    failed = page.locator(
-        ", ".join(f'[data-mime-type="application/vnd.jupyter.{kind}"]' for kind in ("error", "stderr"))
-    )
+    failed = page.locator(FAILED)
     expect(last.filter(has_text="[*]").or_(failed).first).to_be_visible()
     expect(last.filter(has_text=re.compile(r"\[\d+\]:")).or_(failed).first).to_be_visible(timeout=240_000)
     assert failed.all_inner_texts() == []
