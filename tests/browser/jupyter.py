@@ -131,8 +131,11 @@ def run_to_panel(page: Page, lesson: str, panel: str) -> None:
     expect(prompt).to_have_text(re.compile(r"\[\d+\]:"))
 
 
-def run_all(page: Page, what: str = "Run All Cells") -> None:
-    """Run all cells, or what else the menu offers; none may end with an error, or with words on stderr.
+EVERYTHING, REST = "Run All Cells", "Run Selected Cell and All Below"
+
+
+def run_all(page: Page, what: str = EVERYTHING) -> None:
+    """Run all cells, or the rest of them; none may end with an error, or with words on stderr.
 
     The last one waits first: the number that it has in the end may be there from before.
     """

@@ -6,7 +6,8 @@ import pytest
 from playwright.sync_api import Page
 
 from tests.browser.clicks import CLICKS, FIRST
-from tests.browser.jupyter import NOTEBOOK_7, OURS, FrontEnd, Jupyter, run_all
+from tests.browser.jupyter import NOTEBOOK_7, OURS, REST, FrontEnd, Jupyter, run_all
+from tests.browser.sight import hard_to_see
 
 pytestmark = [
     pytest.mark.browser,
@@ -25,6 +26,7 @@ def test_what_is_clicked_is_answered_and_keeps_nobody_out(
     jupyter: Jupyter, page: Page, lesson: str, barriers: Callable[[Page, str], str]
 ) -> None:
     CLICKS[lesson](page, jupyter.open(page, lesson))
+    assert hard_to_see(page) == []
     if lesson == FIRST:  # the rest of the others takes minutes, and is run in JupyterLab
-        run_all(page, "Run Selected Cell and All Below")
+        run_all(page, REST)
     assert barriers(page, OURS) == ""

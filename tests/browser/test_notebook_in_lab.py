@@ -8,13 +8,13 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.clicks import buy_crash_and_pay, kill_a_worker, predict_and_crash
-from tests.browser.jupyter import LAB, OURS, FrontEnd, Jupyter, run_all, run_to_panel
+from tests.browser.jupyter import LAB, OURS, REST, FrontEnd, Jupyter, run_all, run_to_panel
 from tests.tools.solved import solve
 from tests.tools.store_notebooks import all_notebooks
 
 LESSONS = [path.stem for path in all_notebooks()]
 CLICKED = {"00_start_here", "01_a_fragile_checkout", "04_crash_lab", "09_many_workers"}
-"""The lessons whose buttons are clicked. After that, they are run from top to bottom, too."""
+"""The lessons whose buttons are clicked. After that, they are run to the end, too."""
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow("a JupyterLab, a kernel and a store are started")]
 
@@ -98,7 +98,7 @@ def test_a_plain_checkout_takes_the_money_and_loses_the_order(
     page.get_by_role("button", name="Pay").click()
     expect(lesson.get_by_role("alert").filter(has_text="The store refused: There is no payment")).to_be_visible()
     page.screenshot(path=screenshots / "fragile-checkout-clicked.png")
-    run_all(page)
+    run_all(page, REST)
     assert barriers(page, OURS) == ""
 
 
@@ -113,7 +113,7 @@ def test_a_prediction_is_compared_with_a_crash(
         page.set_viewport_size({"width": width, "height": 1000})
         page.get_by_role("button", name="Crash here").scroll_into_view_if_needed()
         page.screenshot(path=screenshots / f"crash-lab-clicked-{width}.png")
-    run_all(page)
+    run_all(page, REST)
     assert barriers(page, OURS) == ""
 
 
@@ -125,5 +125,5 @@ def test_a_survivor_finishes_the_orders_of_a_worker_that_was_killed_by_a_click(
     kill_a_worker(page, lesson)
     assert barriers(page, OURS) == ""
     page.screenshot(path=screenshots / "workers-clicked.png")
-    run_all(page)
+    run_all(page, REST)
     assert barriers(page, OURS) == ""

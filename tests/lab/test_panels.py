@@ -213,3 +213,8 @@ def test_the_link_goes_through_the_proxy_of_a_hub(store: Store, monkeypatch: pyt
     assert f'href="{store.url}/"' in Lab(store).children[0].value
     monkeypatch.setenv("JUPYTERHUB_SERVICE_PREFIX", "/user/ada/")
     assert f'href="/user/ada/proxy/{port}/"' in Lab(store).children[0].value
+
+
+def test_on_colab_there_is_no_link_that_leads_nowhere(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLAB_RELEASE_TAG", "release-colab")
+    assert "href" not in Lab(store).children[0].value

@@ -11,7 +11,7 @@ _STYLE = """
 <style>
 .ws-panel .jupyter-button { border: 1px solid transparent; }
 .ws-panel :is(button, select, input, a, [tabindex="0"]):focus-visible {
-outline: 3px solid var(--jp-ui-font-color1, #212121); outline-offset: 1px; }
+outline: 3px solid var(--jp-ui-font-color1, #212121) !important; outline-offset: 1px; }
 .ws-panel .widget-box { overflow: visible; }
 @media (forced-colors: active) { .ws-panel select { appearance: auto; background-image: none !important; } }
 </style>

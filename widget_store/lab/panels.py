@@ -1,5 +1,6 @@
 """What a learner clicks. A model holds what has happened; the view, which alone knows widgets, shows it."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from html import escape
@@ -199,7 +200,9 @@ class Lab(Panel):
 
 
 def _link(store: Store) -> str:
-    """A link to the storefront page that the learner's own browser can reach."""
+    """A link to the storefront page that the learner's own browser can reach, if there is a way."""
+    if "COLAB_RELEASE_TAG" in os.environ:
+        return "The same store as a web page: your browser can't reach it on Colab. The buttons do the same."
     hub = behind_hub()
     port = store.url.rpartition(":")[2]
     address = f"{hub}proxy/{port}/" if hub else f"{store.url}/"
