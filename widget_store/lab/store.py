@@ -372,8 +372,8 @@ def reset_when_nobody_sells() -> None:
         except StoreRunning:
             if time.monotonic() > deadline:
                 raise StoreRunning(
-                    "Another notebook has a store open, on the same database. Run its store.close(), or shut its "
-                    "kernel down (the ■ at the left). Then run this cell again."
+                    "Another notebook has a store open, on the same database. Run its store.close(), or in its "
+                    "menu Kernel choose Shut Down Kernel. Then run this cell again."
                 ) from None
         time.sleep(0.1)
 
