@@ -72,6 +72,7 @@ def any_store_runs(database: Database, besides: Collection[str] = ()) -> bool:
     """Whether any store, here or on another machine, holds an executor id of this database.
 
     Args:
+        database: Where the ids are held.
         besides: Ids that are not looked at: the caller's own.
     """
     own = {place for place in map(_place, besides) if place is not None}
