@@ -370,7 +370,8 @@ class Store:
                         self.deaths[-1].back_at = time.time()
                     self._watched_pid = worker.pid
                     psutil.wait_procs([worker])
-                    if process is self._process and process.poll() is None:
+                    was_told_to_stop = process.stdin is None or process.stdin.closed
+                    if not was_told_to_stop and process.poll() is None:
                         self.deaths.append(Death(died_at=time.time()))
                 time.sleep(_TRY_AGAIN_SECONDS)
 
