@@ -52,6 +52,7 @@ def serve(options: argparse.Namespace) -> None:
         any_host=options.any_host,
         stop_with_stdin=options.stop_with_stdin,
         application_version=options.application_version,
+        fresh=options.fresh,
     )
     supervisor.run(plan, announce=lambda url: print(f"ready {url}", flush=True))
 
@@ -158,6 +159,7 @@ def _parser() -> argparse.ArgumentParser:
         help="the version of the workflows' code (1): orders that another one began wait for that one; "
         "auto takes a hash of the source",
     )
+    command.add_argument("--fresh", action="store_true", help="reset the store first: a full shelf and no orders")
     command.add_argument("--stop-with-stdin", action="store_true", help="end when standard input is closed")
     command.set_defaults(run=serve)
 
