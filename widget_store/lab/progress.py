@@ -24,7 +24,7 @@ class Progress:
     def __init__(self, folder: Path) -> None:
         self._file = folder / "progress.json"
         try:
-            self._outcomes: dict[str, str] = json.loads(self._file.read_text())
+            self._outcomes: dict[str, str] = json.loads(self._file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             self._outcomes = {}
 
@@ -34,7 +34,7 @@ class Progress:
             return
         self._outcomes[exercise] = outcome.name
         self._file.parent.mkdir(exist_ok=True)
-        self._file.write_text(json.dumps(self._outcomes, indent=2) + "\n")
+        self._file.write_text(json.dumps(self._outcomes, indent=2) + "\n", encoding="utf-8")
 
     def of(self, exercise: str) -> Outcome:
         """How far the learner has come with an exercise."""
