@@ -8,22 +8,30 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from multiprocessing.context import SpawnContext
 from multiprocessing.process import BaseProcess
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from widget_store.machine import AS_ON_WINDOWS
 
-if TYPE_CHECKING:
-    from multiprocessing.context import ForkServerContext, SpawnContext  # Windows has only the second
+if sys.platform == "win32":
+    from multiprocessing.connection import PipeConnection
 
-Processes: TypeAlias = "ForkServerContext | SpawnContext"
+    Connection: TypeAlias = PipeConnection
+    Processes: TypeAlias = SpawnContext
+else:
+    from multiprocessing import connection
+    from multiprocessing.context import ForkServerContext
+
+    Connection: TypeAlias = connection.Connection
+    Processes: TypeAlias = ForkServerContext | SpawnContext
 
 _LONGEST_SOCKET = 103  # bytes in the name of a Unix socket: 103 on macOS, 107 on Linux
 _SOCKET_OF_FORK_SERVER = "/pymp-12345678/listener-12345678"  # as multiprocessing names it, in the temporary folder
 
 
 def warm_processes(*also: str) -> Processes:
-    """A process that has imported everything, and forks workers; where there is no fork, fresh interpreters.
+    """A process that has imported everything, and forks workers; as on Windows, fresh interpreters.
 
     It imports while its caller goes on, so ask early. Asked again, it is the same process. Start what it makes with
     `start`.
@@ -31,7 +39,7 @@ def warm_processes(*also: str) -> Processes:
     Args:
         also: Modules that it shall import beside those of the server.
     """
-    if AS_ON_WINDOWS:
+    if sys.platform == "win32" or AS_ON_WINDOWS:
         return mp.get_context("spawn")
     from multiprocessing import forkserver
 

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,16 @@ import psycopg
 from widget_store import executors
 from widget_store.databases import Database, open_database
 from widget_store.errors import DatabaseUnavailable, StoreDidNotStart, WidgetStoreError
+from widget_store.machine import AS_ON_WINDOWS
 from widget_store.ports import free_port, listen
-from widget_store.processes import Processes, end_with_parent, stand_apart, start, warm_processes
+from widget_store.processes import Connection, Processes, end_with_parent, stand_apart, start, warm_processes
 from widget_store.reset import claim_fresh
 from widget_store.settings import Settings
 
 _DEATHS_AT_START = 5
 _STOP_WITHIN_SECONDS = 3.0
 _LOOK_EVERY_SECONDS = 1.0
+_LOOK_AT_STDIN_EVERY_SECONDS = 0.05
 _END_WITHIN_SECONDS = 10.0  # more than a stop takes: the workers, and the embedded PostgreSQL
 
 
@@ -224,7 +226,9 @@ class _WorkerProcess:
         return self._reason or how
 
     def terminate(self) -> None:
-        if self._process is not None:
+        if AS_ON_WINDOWS:  # which can't ask a process to end
+            self.kill()
+        elif self._process is not None:
             self._process.terminate()
 
     def kill(self) -> None:
@@ -288,8 +292,21 @@ def _stop_signals(stop_with_stdin: bool) -> Iterator[Connection]:
 
 def _when_stdin_ends(act: Callable[[], None]) -> None:
     # Not through `sys.stdin`: a thread that waits inside its buffer is a fatal error when the interpreter ends.
-    while os.read(sys.stdin.fileno(), 4096):
-        pass
+    stdin = sys.stdin.fileno()
+    if sys.platform == "win32":
+        # Never in the midst of a read: there a process that is started meanwhile, and is given the same pipe, waits
+        # for that read to end before it begins (CPython's issue 78961). So no worker would ever start.
+        import _winapi
+        import msvcrt
+
+        with contextlib.suppress(OSError):  # its other end is closed
+            while True:
+                if _winapi.PeekNamedPipe(msvcrt.get_osfhandle(stdin))[0]:
+                    os.read(stdin, 4096)
+                time.sleep(_LOOK_AT_STDIN_EVERY_SECONDS)
+    else:
+        while os.read(stdin, 4096):
+            pass
     act()
     # Whoever held it has died, perhaps: nobody is left to end a store that hangs, as in a start of the database.
     time.sleep(_END_WITHIN_SECONDS)

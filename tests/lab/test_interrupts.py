@@ -57,7 +57,7 @@ class Kernel:
         return int(self._manager.provisioner.pid)  # type: ignore[union-attr]
 
     def begin(self, cell: str) -> str:
-        return self._client.execute(cell)
+        return str(self._client.execute(cell))
 
     def end(self, request: str) -> dict[str, Any]:
         """The answer to a cell; an error in it has the keys `ename` and `evalue`."""

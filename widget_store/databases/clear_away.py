@@ -19,12 +19,21 @@ def main(folder: Path) -> None:
     sys.stdin.buffer.read()
     for file in folder.glob("*/postmaster.pid"):
         with contextlib.suppress(OSError, ValueError):
-            _stop(int(file.read_text().split("\n", 1)[0]))
+            lines = file.read_text(encoding="utf-8").split("\n")
+            sockets = Path(lines[4]) if len(lines) > 4 else folder
+            try:
+                _stop(int(lines[0]))
+            finally:
+                if sockets.name.startswith("widget-store-"):  # it may be in another folder, with a shorter name
+                    shutil.rmtree(sockets, ignore_errors=True)
     shutil.rmtree(folder, ignore_errors=True)
 
 
 def _stop(server: int) -> None:
     """Stop a PostgreSQL at once, as nothing in it is worth keeping."""
+    if sys.platform == "win32":
+        os.kill(server, signal.SIGTERM)  # there this is TerminateProcess; its children notice, and end
+        return
     deadline = time.monotonic() + _STOPPED_WITHIN_SECONDS
     os.kill(server, signal.SIGQUIT)
     while time.monotonic() < deadline:
