@@ -60,7 +60,10 @@ def serve(options: argparse.Namespace) -> None:
 def lab(options: argparse.Namespace) -> int:
     """JupyterLab on the learner's copy of the course."""
     from widget_store.course import jupyterlab
+    from widget_store.settings import PREFIX
 
+    if folder := os.environ.get(f"{PREFIX}DATA_DIR"):
+        os.environ[f"{PREFIX}DATA_DIR"] = os.path.abspath(folder)  # noqa: PTH100 - kernels have other current folders
     arguments = jupyterlab.prepare(options.more, options.fresh)
     os.environ["PATH"] = os.pathsep.join(
         [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
