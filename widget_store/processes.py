@@ -7,23 +7,33 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, TypeAlias
+from multiprocessing.context import SpawnContext
+from typing import TypeAlias
 
-if TYPE_CHECKING:
-    from multiprocessing.context import ForkServerContext, SpawnContext  # Windows has only the second
+from widget_store.machine import AS_ON_WINDOWS
 
-Processes: TypeAlias = "ForkServerContext | SpawnContext"
+if sys.platform == "win32":
+    from multiprocessing.connection import PipeConnection
+
+    Connection: TypeAlias = PipeConnection
+    Processes: TypeAlias = SpawnContext
+else:
+    from multiprocessing import connection
+    from multiprocessing.context import ForkServerContext
+
+    Connection: TypeAlias = connection.Connection
+    Processes: TypeAlias = ForkServerContext | SpawnContext
 
 
 def warm_processes(*also: str) -> Processes:
-    """A process that has imported everything, and forks workers; where there is no fork, fresh interpreters.
+    """A process that has imported everything, and forks workers; as on Windows, fresh interpreters.
 
     It imports while its caller goes on, so ask early. Asked again, it is the same process.
 
     Args:
         also: Modules that it shall import beside those of the server.
     """
-    if "forkserver" not in mp.get_all_start_methods():
+    if sys.platform == "win32" or AS_ON_WINDOWS:
         return mp.get_context("spawn")
     from multiprocessing import forkserver
 

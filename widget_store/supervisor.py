@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,9 @@ import psycopg
 from widget_store import executors
 from widget_store.databases import Database, open_database
 from widget_store.errors import DatabaseUnavailable, StoreDidNotStart, WidgetStoreError
+from widget_store.machine import AS_ON_WINDOWS
 from widget_store.ports import free_port, listen
-from widget_store.processes import Processes, end_with_parent, warm_processes
+from widget_store.processes import Connection, Processes, end_with_parent, warm_processes
 from widget_store.settings import Settings
 
 _DEATHS_AT_START = 5
@@ -220,7 +221,9 @@ class _WorkerProcess:
         return self._reason or how
 
     def terminate(self) -> None:
-        if self._process is not None:
+        if AS_ON_WINDOWS:  # which can't ask a process to end
+            self.kill()
+        elif self._process is not None:
             self._process.terminate()
 
     def kill(self) -> None:

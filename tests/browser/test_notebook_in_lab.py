@@ -89,7 +89,7 @@ def answers(address: str) -> bool:
 def wait_until(is_so: Callable[[], bool], what: str, log: Path) -> None:
     deadline = time.monotonic() + 60
     while not is_so():
-        assert time.monotonic() < deadline, f"waited for {what} in vain:\n{log.read_text()}"
+        assert time.monotonic() < deadline, f"waited for {what} in vain:\n{log.read_text(encoding='utf-8')}"
         time.sleep(0.1)
 
 

@@ -88,7 +88,7 @@ def test_the_solution_passes(exercise: Exercise) -> None:
     ],
 )
 def test_a_plausible_mistake_fails_and_is_named(exercise: Exercise, mistake: Path) -> None:
-    attempt = mistake.read_text()
+    attempt = mistake.read_text(encoding="utf-8")
     first_line = attempt.splitlines()[0]
     assert first_line.startswith(SAYS)
     outcome, words = outcome_of(exercise, attempt)

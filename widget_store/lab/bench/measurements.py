@@ -205,7 +205,7 @@ def steps(setting: Setting, tables: Tables) -> list[Figure]:
 def _a_file(text: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         file = Path(folder) / "app.py"
-        file.write_text(text)
+        file.write_text(text, encoding="utf-8")
         yield file
 
 

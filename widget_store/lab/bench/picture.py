@@ -28,7 +28,7 @@ def bench_picture(file: str | Path, *beginnings: str) -> HTML:
         OSError: When there is no such file.
         ValueError: When it holds no such figures.
     """
-    measured = json.loads(Path(file).read_text())
+    measured = json.loads(Path(file).read_text(encoding="utf-8"))
     figures = [each for beginning in beginnings or ("",) for each in measured if each["name"].startswith(beginning)]
     if not figures:
         raise ValueError(f"{file} holds no figure whose name begins with {' or '.join(beginnings)}.")

@@ -249,7 +249,7 @@ def four_reports(answer: Any) -> str:
 
 def _must_have_endpoint(file: Path, name: str) -> None:
     """The file must have an endpoint of that name: otherwise the store's own would answer, and be judged."""
-    if re.search(rf"""router\.post\(\s*["']/{name}/\{{""", file.read_text()) is None:
+    if re.search(rf"""router\.post\(\s*["']/{name}/\{{""", file.read_text(encoding="utf-8")) is None:
         raise Wrong(f'The file has no @router.post("/{name}/…"), so the store\'s own endpoint would answer.')
 
 

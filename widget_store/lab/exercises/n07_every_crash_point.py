@@ -270,5 +270,5 @@ def _a_file(text: str) -> Iterator[Path]:
     """A Python file for a while, which a store's process can load."""
     with tempfile.TemporaryDirectory(prefix="widget-store-exercise-") as folder:
         file = Path(folder) / "given_checkout.py"
-        file.write_text(text)
+        file.write_text(text, encoding="utf-8")
         yield file

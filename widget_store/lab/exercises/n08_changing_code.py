@@ -68,7 +68,7 @@ def which_changes_strand(answer: Any) -> str:
         def is_stranded_by(number: int) -> bool:
             old, new = list(_CHANGES.values())[number]
             changed = Path(folder) / f"changed_{number}.py"
-            changed.write_text(OLD_FILE.read_text().replace(old, new, 1))
+            changed.write_text(OLD_FILE.read_text(encoding="utf-8").replace(old, new, 1), encoding="utf-8")
             with _serving(database, changed, UNPINNED, executor_id=f"worker-{number + 2}") as store:
                 return store.version != hers
 

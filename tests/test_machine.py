@@ -1,0 +1,51 @@
+"""The switch with which Linux does without what Windows lacks: it is a stand-in, and these tests see that it acts."""
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support import command, environment, serving_cold
+from widget_store.databases.embedded import server_pid
+from widget_store.machine import SWITCH
+
+ON = {SWITCH: "1"}
+
+
+@pytest.mark.slow("imports DBOS")
+def test_behind_the_switch_a_crash_point_ends_its_process_without_a_signal() -> None:
+    program = "from widget_store.crashes import die; die()"
+    done = subprocess.run([sys.executable, "-c", program], env=environment(**ON), check=False)
+    assert done.returncode == 137  # a signal would be told as -9
+
+
+@pytest.mark.slow("starts a store cold, and a database")
+def test_behind_the_switch_nothing_is_forked_and_the_database_has_no_unix_socket(
+    public_folder: Path, data_dir: Path
+) -> None:
+    with serving_cold(public_folder, WIDGET_STORE_DATA_DIR=str(data_dir), **ON) as store:
+        workers = [process for process in store.family()[1:] if "spawn_main" in " ".join(process.cmdline())]
+        assert store.worker() in workers
+        postmaster = server_pid(data_dir / "postgres")
+        assert postmaster is not None
+        listening = [each for each in psutil.Process(postmaster).net_connections("all") if each.status == "LISTEN"]
+        assert [(each.family, each.laddr[0]) for each in listening] == [(socket.AF_INET, "127.0.0.1")]
+        assert not list(data_dir.rglob(".s.PGSQL.*"))
+        number = store.sell("anna")
+        store.kill_worker()
+        assert store.persistently(lambda: store.client.get(f"/order/{number}")).status_code == 200
+
+
+@pytest.mark.slow("starts two databases, and stores that are killed")
+def test_behind_the_switch_the_commands_do_their_work(data_dir: Path) -> None:
+    settings = {"WIDGET_STORE_DATA_DIR": str(data_dir), **ON}
+    found = command("doctor", **settings)
+    assert "ok    database: embedded PostgreSQL" in found.stdout
+    assert "ok    crash tests" in found.stdout
+    back = command("reset", **settings)
+    assert (back.returncode, back.stderr) == (0, "")
+    tried = command("crash-test", "--scenario", "paid", "--point", "*/*.reserve_inventory/effect/*", **settings)
+    assert tried.returncode == 0, tried.stdout + tried.stderr
