@@ -37,12 +37,12 @@ def test_it_makes_the_folder_and_says_the_same_the_second_time(cell: Callable[[s
 def test_it_puts_a_cell_at_the_end_of_a_file_when_asked_to(cell: Callable[[str], Said]) -> None:
     cell("%%writefile a.py\nfirst = 1\n")
     assert cell("%%writefile -a a.py\nsecond = 2\n") == ("Appending to a.py\n", "")
-    assert Path("a.py").read_text() == "first = 1\nsecond = 2\n"
+    assert Path("a.py").read_text(encoding="utf-8") == "first = 1\nsecond = 2\n"
 
 
 def test_a_name_with_a_space_stands_in_quotes(cell: Callable[[str], Said]) -> None:
     assert cell('%%writefile "my work/a b.py"\nx = 1\n') == ("Writing my work/a b.py\n", "")
-    assert Path("my work/a b.py").read_text() == "x = 1\n"
+    assert Path("my work/a b.py").read_text(encoding="utf-8") == "x = 1\n"
 
 
 def test_it_asks_for_the_name_of_the_file(cell: Callable[[str], Said]) -> None:
