@@ -19,7 +19,7 @@ PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 LAB := .venv/lab.installed
 TEST := .venv/test.installed
 
-.PHONY: help setup lab test test-all test-notebooks check notebooks crash-test bench clean lock
+.PHONY: help setup lab test test-all test-notebooks test-as-on-windows check notebooks crash-test bench clean lock
 .PHONY: lint types pytest here
 
 help: ## Say what each target does; this is also what plain `make` does.
@@ -36,9 +36,13 @@ test: lint ## Run what every change must pass, check and tests, in some five min
 
 test-all: ## Run the thorough tests, too, as CI does: 18 minutes. README.md says which they are.
 	@$(MAKE) --no-print-directory test THOROUGH=--thorough
+	@$(MAKE) --no-print-directory test-as-on-windows
 
 test-notebooks: $(TEST) ## Compare every notebook with its stored outputs, on both databases, and solve its exercises: four minutes.
 	@$(BIN)/pytest -n $(TESTERS) --thorough tests/notebooks/test_outputs.py tests/notebooks/test_solved.py $(PYTEST_FLAGS)
+
+test-as-on-windows: $(TEST) ## Run what Windows does differently on this system: no fork, no signals, no Unix sockets. A stand-in.
+	@WIDGET_STORE_AS_ON_WINDOWS=1 PYTHONPATH=$(CURDIR)/tests/as_on_windows $(BIN)/pytest -n $(TESTERS) --thorough @tests/as_on_windows.txt $(PYTEST_FLAGS)
 
 check: lint types ## Lint, check formatting and types, and check which module may import which.
 
@@ -50,6 +54,7 @@ lint: $(TEST)
 # These two run at the same time: the types take half a minute, and the tests often wait for a store.
 types: $(TEST)
 	@$(BIN)/mypy
+	@$(BIN)/mypy --platform win32 --no-warn-unreachable --cache-dir .mypy_cache/windows widget_store
 
 pytest: $(TEST)
 	@$(BIN)/pytest -n $(TESTERS) $(THOROUGH) $(PYTEST_FLAGS)

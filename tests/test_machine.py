@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support import command, environment, serving_cold
+from tests.support import ROOT, command, environment, serving_cold
 from widget_store.databases.embedded import server_pid
 from widget_store.machine import SWITCH
 
@@ -29,18 +29,19 @@ ON = {SWITCH: "1", "PYTHONPATH": str(GUARD)}
     ],
 )
 def test_what_windows_lacks_fails_in_the_kit_and_nowhere_else(forgotten: str) -> None:
-    def run(module: str) -> "subprocess.CompletedProcess[str]":
-        program = f"exec({forgotten!r}, {{'__name__': {module!r}}})"
+    def run(file: Path) -> "subprocess.CompletedProcess[str]":
+        program = f"exec(compile({forgotten!r}, {str(file)!r}, 'exec'))"
         return subprocess.run(
             [sys.executable, "-c", program], env=environment(**ON), capture_output=True, text=True, check=False
         )
 
     assert (
-        run("widget_store.lab.store")
+        run(ROOT / "widget_store" / "ports.py")
         .stderr.splitlines()[-1]
         .startswith(("AttributeError:", "ImportError:", "ModuleNotFoundError:", "ValueError:"))
     )
-    assert (run("psutil").returncode, run("psutil").stderr) == (0, "")
+    elsewhere = run(Path(psutil.__file__))
+    assert (elsewhere.returncode, elsewhere.stderr) == (0, "")
 
 
 @pytest.mark.slow("imports DBOS")
@@ -67,13 +68,25 @@ def test_behind_the_switch_nothing_is_forked_and_the_database_has_no_unix_socket
         assert store.persistently(lambda: store.client.get(f"/order/{number}")).status_code == 200
 
 
-@pytest.mark.slow("starts two databases, and stores that are killed")
-def test_behind_the_switch_the_commands_do_their_work(data_dir: Path) -> None:
-    settings = {"WIDGET_STORE_DATA_DIR": str(data_dir), **ON}
-    found = command("doctor", **settings)
+@pytest.mark.slow("starts a database twice")
+def test_behind_the_switch_doctor_finds_all_well_and_a_reset_is_made(data_dir: Path) -> None:
+    found = command("doctor", WIDGET_STORE_DATA_DIR=str(data_dir), **ON)
     assert "ok    database: embedded PostgreSQL" in found.stdout
     assert "ok    crash tests" in found.stdout
-    back = command("reset", **settings)
+    back = command("reset", WIDGET_STORE_DATA_DIR=str(data_dir), **ON)
     assert (back.returncode, back.stderr) == (0, "")
-    tried = command("crash-test", "--scenario", "paid", "--point", "*/*.reserve_inventory/effect/*", **settings)
+
+
+@pytest.mark.thorough("each process of a crash test imports DBOS")
+@pytest.mark.slow("kills a store")
+def test_behind_the_switch_a_crash_test_kills_and_recovers(data_dir: Path) -> None:
+    point = "*/*.reserve_inventory/effect/after"
+    tried = subprocess.run(
+        [sys.executable, "-m", "widget_store", "crash-test", "--scenario", "paid", "--point", point],
+        env=environment(WIDGET_STORE_DATA_DIR=str(data_dir), **ON),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert tried.returncode == 0, tried.stdout + tried.stderr
+    assert "1 of 1 crash points safe" in tried.stdout

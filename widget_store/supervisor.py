@@ -28,6 +28,7 @@ from widget_store.settings import Settings
 _DEATHS_AT_START = 5
 _STOP_WITHIN_SECONDS = 3.0
 _LOOK_EVERY_SECONDS = 1.0
+_LOOK_AT_STDIN_EVERY_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -284,8 +285,21 @@ def _stop_signals(stop_with_stdin: bool) -> Iterator[Connection]:
 
 def _when_stdin_ends(act: Callable[[], None]) -> None:
     # Not through `sys.stdin`: a thread that waits inside its buffer is a fatal error when the interpreter ends.
-    while os.read(sys.stdin.fileno(), 4096):
-        pass
+    stdin = sys.stdin.fileno()
+    if sys.platform == "win32":
+        # Never in the midst of a read: there a process that is started meanwhile, and is given the same pipe, waits
+        # for that read to end before it begins (CPython's issue 78961). So no worker would ever start.
+        import _winapi
+        import msvcrt
+
+        with contextlib.suppress(OSError):  # its other end is closed
+            while True:
+                if _winapi.PeekNamedPipe(msvcrt.get_osfhandle(stdin))[0]:
+                    os.read(stdin, 4096)
+                time.sleep(_LOOK_AT_STDIN_EVERY_SECONDS)
+    else:
+        while os.read(stdin, 4096):
+            pass
     act()
 
 

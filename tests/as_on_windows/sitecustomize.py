@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -23,16 +24,16 @@ _LACKING = {
     socket: {"AF_UNIX", "socketpair", "send_fds", "recv_fds"},
 }
 _LACKING_MODULES = {"fcntl", "resource", "termios", "pty", "multiprocessing.forkserver", "multiprocessing.popen_fork"}
+_KIT = f"{Path(__file__).parents[2] / 'widget_store'}{os.sep}"
 _import, _get_context = builtins.__import__, mp.get_context
 
 
 def _kit_asks() -> bool:
     """Whether the code that called our caller is the kit's."""
     try:
-        asks = sys._getframe(2).f_globals.get("__name__")  # noqa: SLF001 - documented
+        return sys._getframe(2).f_code.co_filename.startswith(_KIT)  # noqa: SLF001 - documented
     except ValueError:  # the interpreter itself, as it starts
         return False
-    return str(asks).partition(".")[0] == "widget_store"
 
 
 class _AsOnWindows(ModuleType):
