@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -83,11 +83,11 @@ def test_a_reset_looks_for_a_running_store_while_none_can_start(
     engine = sa.create_engine(database.url, connect_args=impatient, poolclass=sa.NullPool)
     looked = []
 
-    def look(database: Database) -> bool:
+    def look(database: Database, besides: Sequence[str]) -> bool:
         with pytest.raises(sa.exc.OperationalError, match="lock"), engine.begin() as connection:
             create_tables(connection)  # as a store does when it starts
         looked.append(database)
-        return executors.any_store_runs(database)
+        return executors.any_store_runs(database, besides)
 
     reset_store(settings)  # makes the tables: who makes them keeps others out anyway
     monkeypatch.setattr(reset, "any_store_runs", look)

@@ -52,6 +52,7 @@ def serve(options: argparse.Namespace) -> None:
         any_host=options.any_host,
         stop_with_stdin=options.stop_with_stdin,
         application_version=options.application_version,
+        fresh=options.fresh,
     )
     supervisor.run(plan, announce=lambda url: print(f"ready {url}", flush=True))
 
@@ -59,7 +60,10 @@ def serve(options: argparse.Namespace) -> None:
 def lab(options: argparse.Namespace) -> int:
     """JupyterLab on the learner's copy of the course."""
     from widget_store.course import jupyterlab
+    from widget_store.settings import PREFIX
 
+    if folder := os.environ.get(f"{PREFIX}DATA_DIR"):
+        os.environ[f"{PREFIX}DATA_DIR"] = os.path.abspath(folder)  # noqa: PTH100 - kernels have other current folders
     arguments = jupyterlab.prepare(options.more, options.fresh)
     os.environ["PATH"] = os.pathsep.join(
         [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
@@ -158,6 +162,7 @@ def _parser() -> argparse.ArgumentParser:
         help="the version of the workflows' code (1): orders that another one began wait for that one; "
         "auto takes a hash of the source",
     )
+    command.add_argument("--fresh", action="store_true", help="reset the store first: a full shelf and no orders")
     command.add_argument("--stop-with-stdin", action="store_true", help="end when standard input is closed")
     command.set_defaults(run=serve)
 

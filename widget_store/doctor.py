@@ -22,7 +22,10 @@ WIDGETS_EXTENSION = "@jupyter-widgets/jupyterlab-manager"
 CHECKOUT = Path(__file__).resolve().parent.parent
 _NEEDED_BYTES = 300 * 1000**2  # a database is 60 MB, and its log of what has changed grows to 100
 _REPORT = "Look for a cause in that line. If you find none, report it with what `widget-store doctor --report` prints."
-_INSTALL = "Run `make setup` (README.md has the ways without make), and use the Python of .venv."
+_INSTALL = (
+    "In a clone, run `make setup` and use the Python of .venv; elsewhere, install the package again: "
+    'pip install --upgrade "widget-store[embedded]".'
+)
 
 
 class Finding(Exception):
@@ -174,14 +177,13 @@ def data_folder() -> str:
 
 
 def notebooks_folder() -> str:
-    """A learner's own files can be written beside the notebooks."""
-    notebooks = CHECKOUT / "notebooks"
-    if not notebooks.is_dir():
-        raise Caution(
-            f"there are none in {CHECKOUT}",
-            "They are in the project's repository: clone it, and run make lab there.",
-        )
-    return _writable(notebooks / "work", "or clone the project to a folder of yours")
+    """The lessons are here, and a learner's copy of them can be written to."""
+    from widget_store.course.files import lessons
+    from widget_store.course.learners_copy import default_folder
+
+    copy = default_folder()
+    place = copy if copy.exists() else copy.parent  # nothing is made before somebody wants to learn
+    return f"{len(lessons())} lessons; {_writable(place, 'or name another: widget-store lab FOLDER')}"
 
 
 CHECKS: dict[str, Callable[[], str]] = {

@@ -6,8 +6,8 @@ places in a row, `worker-1`, `worker-2`, …, and a store takes the first that a
 process that holds it: an advisory lock on PostgreSQL, a file lock beside an SQLite file.
 """
 
-from collections.abc import Iterable
-from itertools import count, islice
+from collections.abc import Collection, Iterable
+from itertools import count, islice, takewhile
 from pathlib import Path
 from typing import ClassVar, Protocol
 
@@ -43,6 +43,19 @@ def claim(database: Database, workers: int) -> ExecutorIds:
     return _AdvisoryLocks(database, count(1), workers)
 
 
+def claim_first(database: Database, workers: int) -> ExecutorIds:
+    """Take the very first executor ids of a database, in their order; those from the first that is held are left.
+
+    Of several that ask at the same time, one is given `worker-1`, and the others nothing.
+
+    Raises:
+        psycopg.OperationalError: When PostgreSQL does not answer.
+    """
+    if database.is_sqlite:
+        return _FileLocks(database, count(1), workers, in_a_row=True)
+    return _AdvisoryLocks(database, count(1), workers, in_a_row=True)
+
+
 def claim_those(database: Database, executor_ids: Iterable[str]) -> ExecutorIds:
     """Take those of the executor ids that are free. What is no id of ours is passed over.
 
@@ -55,11 +68,17 @@ def claim_those(database: Database, executor_ids: Iterable[str]) -> ExecutorIds:
     return _AdvisoryLocks(database, places)
 
 
-def any_store_runs(database: Database) -> bool:
-    """Whether any store, here or on another machine, holds an executor id of this database."""
+def any_store_runs(database: Database, besides: Collection[str] = ()) -> bool:
+    """Whether any store, here or on another machine, holds an executor id of this database.
+
+    Args:
+        database: Where the ids are held.
+        besides: Ids that are not looked at: the caller's own.
+    """
+    own = {place for place in map(_place, besides) if place is not None}
     if database.is_sqlite:
-        return _FileLocks.any_held(database)
-    return _AdvisoryLocks.any_held(database)
+        return _FileLocks.any_held(database, own)
+    return _AdvisoryLocks.any_held(database, own)
 
 
 def _executor_id(place: int) -> str:
@@ -72,17 +91,21 @@ def _place(executor_id: str) -> int | None:
 
 
 class _AdvisoryLocks:
-    def __init__(self, database: Database, places: Iterable[int], wanted: int | None = None) -> None:
+    def __init__(
+        self, database: Database, places: Iterable[int], wanted: int | None = None, *, in_a_row: bool = False
+    ) -> None:
         self._connection = _connect(database)
-        self.ids = [_executor_id(place) for place in islice(filter(self._try_lock, places), wanted)]
+        free = (takewhile if in_a_row else filter)(self._try_lock, places)
+        self.ids = [_executor_id(place) for place in islice(free, wanted)]
 
     @staticmethod
-    def any_held(database: Database) -> bool:
+    def any_held(database: Database, own: Collection[int] = ()) -> bool:
         with _connect(database) as connection:
             held = connection.execute(
                 "SELECT 1 FROM pg_locks JOIN pg_database ON pg_locks.database = pg_database.oid"
-                " WHERE locktype = 'advisory' AND classid = %s AND datname = current_database() LIMIT 1",
-                [_ADVISORY_CLASS],
+                " WHERE locktype = 'advisory' AND classid = %s AND datname = current_database()"
+                " AND objid <> ALL(%s) LIMIT 1",
+                [_ADVISORY_CLASS, list(own)],
             )
             return held.fetchone() is not None
 
@@ -106,18 +129,23 @@ class _FileLocks:
     # the process closes the file, also through another handle. So what this process holds is not opened again.
     _held_here: ClassVar[set[Path]] = set()
 
-    def __init__(self, database: Database, places: Iterable[int], wanted: int | None = None) -> None:
+    def __init__(
+        self, database: Database, places: Iterable[int], wanted: int | None = None, *, in_a_row: bool = False
+    ) -> None:
         self._database = database
         self._locks: dict[Path, fasteners.InterProcessLock] = {}
-        self.ids = [_executor_id(place) for place in islice(filter(self._try_lock, places), wanted)]
+        free = (takewhile if in_a_row else filter)(self._try_lock, places)
+        self.ids = [_executor_id(place) for place in islice(free, wanted)]
 
     @staticmethod
     def _path(database: Database, place: int) -> Path:
         return Path(f"{make_url(database.url).database}.{_executor_id(place)}.lock")
 
     @classmethod
-    def any_held(cls, database: Database) -> bool:
+    def any_held(cls, database: Database, own: Collection[int] = ()) -> bool:
         for place in count(1):
+            if place in own:
+                continue
             if not cls._path(database, place).exists():
                 return False
             probe = cls(database, [place])

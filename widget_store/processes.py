@@ -5,10 +5,12 @@ import multiprocessing as mp
 import os
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from multiprocessing.context import SpawnContext
-from typing import TypeAlias
+from multiprocessing.process import BaseProcess
+from typing import Any, TypeAlias
 
 from widget_store.machine import AS_ON_WINDOWS
 
@@ -24,11 +26,15 @@ else:
     Connection: TypeAlias = connection.Connection
     Processes: TypeAlias = ForkServerContext | SpawnContext
 
+_LONGEST_SOCKET = 103  # bytes in the name of a Unix socket: 103 on macOS, 107 on Linux
+_SOCKET_OF_FORK_SERVER = "/pymp-12345678/listener-12345678"  # as multiprocessing names it, in the temporary folder
+
 
 def warm_processes(*also: str) -> Processes:
     """A process that has imported everything, and forks workers; as on Windows, fresh interpreters.
 
-    It imports while its caller goes on, so ask early. Asked again, it is the same process.
+    It imports while its caller goes on, so ask early. Asked again, it is the same process. Start what it makes with
+    `start`.
 
     Args:
         also: Modules that it shall import beside those of the server.
@@ -38,11 +44,59 @@ def warm_processes(*also: str) -> Processes:
     from multiprocessing import forkserver
 
     context = mp.get_context("forkserver")
-    context.set_forkserver_preload(["widget_store.warm", *also])
-    # The terminal sends Ctrl-C to every process of the group: only the supervisor shall act on it.
-    with _ignored(signal.SIGINT):
+    context.set_forkserver_preload(["widget_store.apart", "widget_store.warm", *also])
+    _take_a_short_temporary_folder()
+    with interrupts_wait(), _kept_from_children():
         forkserver.ensure_running()
     return context
+
+
+def start(process: BaseProcess) -> None:
+    """Start a process of `warm_processes`. It calls `stand_apart` first of all.
+
+    An interrupt waits until the process is started, and does not reach it.
+    """
+    with interrupts_wait(), _kept_from_children():
+        process.start()
+
+
+def stand_apart() -> None:
+    """Take this process out of the reach of Ctrl-C, and of what a notebook's *Interrupt* sends to a whole group."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform != "win32":
+        with contextlib.suppress(PermissionError):  # it has a group of its own already
+            os.setsid()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+def apart() -> dict[str, Any]:
+    """The arguments with which `subprocess.Popen` starts a process in a group of its own: see `stand_apart`."""
+    if sys.platform == "win32":
+        import subprocess
+
+        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+    return {"start_new_session": True}
+
+
+@contextlib.contextmanager
+def interrupts_wait() -> Iterator[None]:
+    """Let Ctrl-C wait until the block ends: what is started in it is known, what is ended in it has ended.
+
+    To block the signal would not do: a notebook's kernel has other threads, which would take it, and Python would
+    raise KeyboardInterrupt here all the same.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield  # only the main thread is interrupted; and not even that one, where the signal is ignored
+        return
+    noted: list[Any] = []
+    signal.signal(signal.SIGINT, lambda *which: noted.append(which))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if noted:
+            before(*noted[0])
 
 
 def end_with_parent() -> None:
@@ -67,12 +121,37 @@ def be_silent() -> None:
 
 
 @contextlib.contextmanager
-def _ignored(which: signal.Signals) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may; a thread that asks again finds the process running
+def _kept_from_children() -> Iterator[None]:
+    """Block SIGINT for what is started in the block, until it stands apart: a new process inherits the blocking."""
+    if sys.platform == "win32":
+        yield
         return
-    before = signal.signal(which, signal.SIG_IGN)
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # in the block it would be started with a blocking of its own, and end ours
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(which, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _take_a_short_temporary_folder() -> None:
+    """Let multiprocessing have a folder whose name is short enough for a socket, whatever TMPDIR is.
+
+    It makes a private folder in the temporary one, once, and removes it at the end.
+    """
+    from multiprocessing.util import get_temp_dir
+
+    usual = tempfile.gettempdir()
+    if len(os.fsencode(usual + _SOCKET_OF_FORK_SERVER)) <= _LONGEST_SOCKET:
+        return
+    short = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - a private folder is made in it
+    for folder in short:
+        if os.access(folder, os.W_OK | os.X_OK):
+            tempfile.tempdir = folder
+            try:
+                get_temp_dir()
+            finally:
+                tempfile.tempdir = usual
+            return

@@ -22,13 +22,15 @@ from widget_store.databases import Database, open_database
 from widget_store.errors import DatabaseUnavailable, StoreDidNotStart, WidgetStoreError
 from widget_store.machine import AS_ON_WINDOWS
 from widget_store.ports import free_port, listen
-from widget_store.processes import Connection, Processes, end_with_parent, warm_processes
+from widget_store.processes import Connection, Processes, end_with_parent, stand_apart, start, warm_processes
+from widget_store.reset import claim_fresh
 from widget_store.settings import Settings
 
 _DEATHS_AT_START = 5
 _STOP_WITHIN_SECONDS = 3.0
 _LOOK_EVERY_SECONDS = 1.0
 _LOOK_AT_STDIN_EVERY_SECONDS = 0.05
+_END_WITHIN_SECONDS = 10.0  # more than a stop takes: the workers, and the embedded PostgreSQL
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Plan:
     any_host: bool = False
     stop_with_stdin: bool = False
     application_version: str | None = None  # the store's own
+    fresh: bool = False  # reset the store first
 
 
 def run(plan: Plan, announce: Callable[[str], None]) -> None:
@@ -76,7 +79,8 @@ class Supervisor:
 
     def run(self, announce: Callable[[str], None]) -> None:
         """Keep the workers alive, until it is time to stop; `announce` is given the URL once all of them answer."""
-        ids = executors.claim(self._database, self._plan.workers)
+        claim = claim_fresh if self._plan.fresh else executors.claim
+        ids = claim(self._database, self._plan.workers)
         workers = [_WorkerProcess(self._plan, self._processes) for _ in ids.ids]
         try:
             self._start(workers, ids)
@@ -193,7 +197,7 @@ class _WorkerProcess:
             name="worker",
         )
         try:
-            process.start()
+            start(process)
         except (EOFError, ConnectionError):  # a death at start, like others: the next start makes a new fork server
             self._reason = "the process that forks the workers was ended"
         else:
@@ -273,7 +277,10 @@ def _stop_signals(stop_with_stdin: bool) -> Iterator[Connection]:
         with contextlib.suppress(OSError):
             noted.send_bytes(b"stop")
 
-    before = {which: signal.signal(which, note) for which in (signal.SIGTERM, signal.SIGINT)}
+    which_stop = [signal.SIGTERM, signal.SIGINT]
+    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        which_stop.append(signal.SIGHUP)  # the terminal was closed; with `nohup` the store goes on
+    before = {which: signal.signal(which, note) for which in which_stop}
     if stop_with_stdin:
         threading.Thread(target=_when_stdin_ends, args=(note,), daemon=True).start()
     try:
@@ -301,13 +308,16 @@ def _when_stdin_ends(act: Callable[[], None]) -> None:
         while os.read(stdin, 4096):
             pass
     act()
+    # Whoever held it has died, perhaps: nobody is left to end a store that hangs, as in a start of the database.
+    time.sleep(_END_WITHIN_SECONDS)
+    os._exit(1)
 
 
 def _serve_in_this_process(
     executor_id: str, plan: Plan, database: Database, listener: socket.socket | None, to_supervisor: Connection
 ) -> None:
     """The whole life of a worker process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    stand_apart()
     end_with_parent()
     from widget_store.crashes import CrashPoints
     from widget_store.recovery import APPLICATION_VERSION

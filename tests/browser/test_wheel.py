@@ -16,9 +16,9 @@ import psutil
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.test_notebook_in_lab import answers, free_port, run_all, wait_until
+from tests.browser.jupyter import free_port, run_all
 from tests.notebooks.test_solved import said
-from tests.support import ROOT, environment
+from tests.support import ROOT, environment, eventually
 from tests.tools.solved import solve
 from tests.tools.wheel import build_wheel
 from widget_store.course.files import FIRST_LESSON
@@ -70,9 +70,16 @@ class Machine:
         return {path for path in package.rglob("*") if path.is_file() and path.suffix != ".pyc"}
 
 
+def _answers(address: str) -> bool:
+    try:
+        return httpx.get(address, follow_redirects=True).is_success
+    except httpx.TransportError:
+        return False
+
+
 @pytest.fixture(scope="module")
 def machine(public_folder: Path) -> Iterator[Machine]:
-    home = public_folder / "home"
+    home = public_folder / "a home (ü)"
     (home / "bin").mkdir(parents=True)
     for folder in map(Path, os.get_exec_path()):
         for tool in folder.iterdir() if folder.is_dir() else []:
@@ -112,7 +119,7 @@ def lab_url(machine: Machine) -> Iterator[str]:
         log.open("w") as output,
         subprocess.Popen(command, cwd=empty, env=surroundings, stdout=output, stderr=output) as server,
     ):
-        wait_until(lambda: answers(f"{address}/lab"), "JupyterLab", log)
+        eventually(lambda: _answers(f"{address}/lab"), f"JupyterLab, whose log is {log}")
         yield address
         family = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
         server.terminate()

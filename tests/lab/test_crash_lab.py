@@ -95,6 +95,8 @@ def test_a_story_offers_only_what_it_comes_by() -> None:
 
 def test_what_came_of_it_is_told_in_a_line() -> None:
     assert in_a_line(PREDICTED) == "1 of 2 predictions were right. And every invariant holds in the end."
+    nothing = replace(PREDICTED, order=None, shelf=None, next_step=None)
+    assert in_a_line(nothing) == "You predicted nothing. And every invariant holds in the end."
 
 
 def test_the_outcome_is_a_table_with_names_and_a_timeline_for_each_process() -> None:
@@ -112,7 +114,7 @@ def test_the_outcome_is_a_table_with_names_and_a_timeline_for_each_process() -> 
 def test_every_control_has_a_name_and_the_repr_is_always_the_same() -> None:
     lab = CrashLab()
     controls = [one for one in _all(lab) if isinstance(one, (widgets.Button, widgets.Dropdown, widgets.Text))]
-    assert len(controls) == 7
+    assert len(controls) == 8
     assert all(control.description for control in controls)
     assert lab.crash.description == "Crash here"
     assert 'role="status"' in lab.message.value

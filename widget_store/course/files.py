@@ -39,9 +39,10 @@ def lessons() -> list[Path]:
 
 
 def material() -> dict[str, Path]:
-    """What a learner gets: the lessons, and the pictures they show, by their names in the learner's folder."""
+    """What a learner gets, by its name in the learner's folder: the lessons, their pictures, and what nbval reads."""
     pictures = sorted((notebooks() / "images").iterdir())
-    return {path.relative_to(notebooks()).as_posix(): path for path in [*lessons(), *pictures]}
+    for_nbval = [notebooks() / "pytest.ini", notebooks() / "conftest.py"]
+    return {path.relative_to(notebooks()).as_posix(): path for path in [*lessons(), *pictures, *for_nbval]}
 
 
 def solutions() -> Path:

@@ -11,32 +11,34 @@ import sys
 import time
 from pathlib import Path
 
-_CLEARED_AWAY_WITHIN_SECONDS = 10
-_TRY_AGAIN_SECONDS = 0.05
+_STOPPED_WITHIN_SECONDS = 10
 
 
 def main(folder: Path) -> None:
     """Wait until standard input ends, which is when the process at its other end has; then clear the folder away."""
     sys.stdin.buffer.read()
-    deadline = time.monotonic() + _CLEARED_AWAY_WITHIN_SECONDS
     for file in folder.glob("*/postmaster.pid"):
         with contextlib.suppress(OSError, ValueError):
-            _stop(int(file.read_bytes().split(b"\n", 1)[0]), deadline)
+            lines = file.read_text(encoding="utf-8").split("\n")
+            sockets = Path(lines[4]) if len(lines) > 4 else folder
+            try:
+                _stop(int(lines[0]))
+            finally:
+                if sockets.name.startswith("widget-store-"):  # it may be in another folder, with a shorter name
+                    shutil.rmtree(sockets, ignore_errors=True)
     shutil.rmtree(folder, ignore_errors=True)
-    while folder.exists() and time.monotonic() < deadline:  # on Windows, a file that is still open stays
-        time.sleep(_TRY_AGAIN_SECONDS)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _stop(server: int, deadline: float) -> None:
+def _stop(server: int) -> None:
     """Stop a PostgreSQL at once, as nothing in it is worth keeping."""
     if sys.platform == "win32":
-        os.kill(server, signal.SIGTERM)  # there it asks nobody: the process ends
+        os.kill(server, signal.SIGTERM)  # there this is TerminateProcess; its children notice, and end
         return
+    deadline = time.monotonic() + _STOPPED_WITHIN_SECONDS
     os.kill(server, signal.SIGQUIT)
     while time.monotonic() < deadline:
-        os.kill(server, 0)  # raises once it is gone; on Windows it would end it
-        time.sleep(_TRY_AGAIN_SECONDS)
+        os.kill(server, 0)  # raises once it is gone
+        time.sleep(0.05)
 
 
 if __name__ == "__main__":

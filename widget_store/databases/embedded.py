@@ -414,6 +414,8 @@ def _place_of_sockets(folder: Path) -> Path:
 
 def _is_ours_again(place: Path, folder: Path) -> bool:
     """Whether a socket's folder is, or can be made, ours: others may have made one of that name, or copied our data."""
+    if sys.platform == "win32":
+        return False
     if not place.exists():
         place.mkdir(mode=0o700)
         _belongs_to(place, programs.account().owner)
@@ -435,7 +437,7 @@ def _temporary_folders() -> Iterator[Path]:
 
 def _takes_a_socket(place: Path) -> bool:
     name = str(place / f"{_SOCKET_FOLDER}12345678" / f".s.PGSQL.{_PORT}")
-    if len(name) > _LONGEST_SOCKET or not _SAFE_PATH.fullmatch(name) or not place.is_dir():
+    if sys.platform == "win32" or len(name) > _LONGEST_SOCKET or not _SAFE_PATH.fullmatch(name) or not place.is_dir():
         return False
     # Some file systems take none: those of virtual machines' shared folders, for example.
     with contextlib.suppress(OSError), tempfile.TemporaryDirectory(prefix=_SOCKET_FOLDER, dir=place) as trial:

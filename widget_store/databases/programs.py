@@ -4,6 +4,7 @@ The wheel has a Python part too, which the kit does not use: it locks a file in 
 folder names into shell commands, takes any process called postgres for its own, and drops what the programs say.
 """
 
+import contextlib
 import functools
 import os
 import shutil
@@ -116,9 +117,11 @@ def account() -> Account:
         return Account()
     import pwd
 
+    if os.geteuid() != 0:
+        with contextlib.suppress(KeyError):
+            pwd.getpwuid(os.geteuid())
+            return Account()
     names = {entry.pw_uid: entry.pw_name for entry in pwd.getpwall()}
-    if os.geteuid() != 0 and _has_name(os.geteuid()):
-        return Account()
     other = _NOBODY if _NOBODY in names else next((uid for uid in names if uid != 0), _NOBODY)
     in_namespace = (_found("unshare"), "--user", f"--map-user={other}", f"--map-group={other}", "--")
     if _works(in_namespace):
@@ -138,16 +141,6 @@ def account() -> Account:
         "PostgreSQL does not run as root, and neither `unshare` nor `setpriv` (both of util-linux) works here.\n"
         "Use an ordinary account, or set WIDGET_STORE_DATABASE_URL=sqlite:///store.sqlite to use SQLite."
     )
-
-
-def _has_name(user: int) -> bool:
-    import pwd
-
-    try:
-        pwd.getpwuid(user)
-    except KeyError:
-        return False
-    return True
 
 
 def _found(program: str) -> str:

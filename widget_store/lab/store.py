@@ -4,6 +4,7 @@ import atexit
 import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -20,15 +21,14 @@ import httpx
 import psutil
 
 from widget_store.databases import Database, open_database
-from widget_store.errors import StoreDidNotStart, StoreRunning, WidgetStoreError
+from widget_store.errors import StoreDidNotStart, WidgetStoreError
 from widget_store.lab.followers import Followers
 from widget_store.lab.state import State
-from widget_store.reset import reset_store
+from widget_store.processes import apart, interrupts_wait
 from widget_store.schema import OrderStatus
 from widget_store.settings import PREFIX, read_settings
 
 _START_WITHIN_SECONDS = 60.0
-_GONE_WITHIN_SECONDS = 5.0  # a store whose kernel was restarted a moment ago: its workers end within three
 _ANSWER_WITHIN_SECONDS = 90.0
 _STOP_WITHIN_SECONDS = 6.0
 _TRY_AGAIN_SECONDS = 0.02
@@ -57,7 +57,7 @@ class Store:
     """A running store. A kernel has at most one: starting another stops the one before, so a cell may be run again.
 
     Every call is repeated while the store is away, with the same key, as a careful customer's would be: it returns once
-    it is answered, whatever died in between.
+    it is answered, whatever died in between. The menu *Kernel, Interrupt* ends a call, and leaves the store as it is.
 
     Args:
         app: A Python file with a `checkout_workflow` to serve instead of the store's own.
@@ -69,7 +69,6 @@ class Store:
 
     Attributes:
         deaths: Of the serving process, as far as this kernel has seen them.
-        url: Where the store answers.
         followers: Panels that show what the database holds; they let go of it when the store is closed.
     """
 
@@ -85,7 +84,6 @@ class Store:
         application_version: str | None = None,
     ) -> None:
         self.deaths: list[Death] = []
-        self.url = ""
         self.followers = Followers()
         self._app = app
         self._application_version = application_version
@@ -115,9 +113,12 @@ class Store:
         """
         cls._stop_the_one_before()
         store = cls(app, **settings)
-        store._open_database()  # before the reset, so that the database is started once
-        reset_when_nobody_sells()
-        return store.start()
+        try:
+            store._start(fresh=True)
+        except BaseException:
+            store.close()
+            raise
+        return store
 
     # --- the process
 
@@ -128,18 +129,8 @@ class Store:
             StoreDidNotStart: With what the store's process said.
             DatabaseUnavailable: When the database can't be started or does not answer.
         """
-        if self.is_running():
-            return self
-        self.stop()  # when it has ended by itself, there are pipes to let go of
-        if not self.is_open():
-            self._stop_the_one_before()
-        self._open_database()
-        self._output = _Output()
-        self._process = _start_process(self._app, self._application_version, self._environment, self._output)
-        self.url = self._output.url
-        Store._of_this_kernel = self
-        atexit.register(self.close)
-        threading.Thread(target=self._watch, args=(self._process,), daemon=True).start()
+        if not (self.is_running() and self.url):
+            self._start()
         return self
 
     def crash(self, at: str | None = None) -> None:
@@ -171,20 +162,19 @@ class Store:
 
     def stop(self) -> None:
         """End the store's processes. The database stays, for a look at what is left. Does no harm when done twice."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        _end(process, self._output)
+        with interrupts_wait():
+            if self._process is not None:
+                _end(self._process, self._output)
+                self._process = None
 
     def close(self) -> None:
         """Stop the store and let go of the database. The store can be started again."""
-        atexit.unregister(self.close)
-        if Store._of_this_kernel is self:
-            Store._of_this_kernel = None
-        try:
+        with interrupts_wait():
+            atexit.unregister(self.close)
+            if Store._of_this_kernel is self:
+                Store._of_this_kernel = None
             self.followers.end()
             self.stop()
-        finally:  # also when the learner interrupts it
             self._http.close()
             self._http = _client()
             if self._state is not None:
@@ -198,7 +188,12 @@ class Store:
 
     def is_running(self) -> bool:
         """Whether the store's supervisor lives; its serving process may be on its way back from a crash."""
-        return self._process is not None and self._process.poll() is None
+        return self._process is not None and _is_alive(self._process)
+
+    @property
+    def url(self) -> str:
+        """Where the store answers; nothing until it is ready."""
+        return self._output.url
 
     def worker_pid(self) -> int:
         """The id of the serving process: the one a crash kills."""
@@ -208,8 +203,12 @@ class Store:
     def output(self) -> str:
         """The last lines that the store's process has printed, errors included: `print(store.output)`.
 
-        What a learner's own file prints is here too. Each start begins anew.
+        What a learner's own file prints is here too. Once the store has ended, the last line says how. Each start
+        begins anew.
         """
+        process = self._process
+        if process is not None and not _is_alive(process):
+            self._output.finish(process.returncode)
         return self._output.text()
 
     def __enter__(self) -> Self:
@@ -297,9 +296,28 @@ class Store:
 
     # ---
 
+    def _start(self, *, fresh: bool = False) -> None:
+        self.stop()  # when it has ended by itself, there are pipes to let go of
+        if not self.is_open():
+            self._stop_the_one_before()
+        self._open_database()
+        try:
+            with interrupts_wait():
+                self._output = _Output()
+                self._process = _popen(self._app, self._application_version, self._environment, fresh=fresh)
+                self._output.follow(self._process)
+                Store._of_this_kernel = self
+                atexit.register(self.close)
+            self._output.wait_until_ready()
+            threading.Thread(target=self._watch, args=(self._process,), daemon=True).start()
+        except BaseException:
+            self.stop()
+            raise
+
     def _open_database(self) -> None:
-        if self._database is None:
-            self._database = self._resources.enter_context(open_database(read_settings()))
+        with interrupts_wait():
+            if self._database is None:
+                self._database = self._resources.enter_context(open_database(read_settings()))
 
     @classmethod
     def _stop_the_one_before(cls) -> None:
@@ -310,7 +328,7 @@ class Store:
         process = self._process
         if process is None:
             raise StoreDidNotStart("The store isn't running. Run the cell that started it again, or call start().")
-        if process.poll() is not None:
+        if not _is_alive(process):
             why = self._output.error() or "something killed it."
             raise StoreDidNotStart(f"The store has ended: {why}\nstart() starts it again.")
 
@@ -326,6 +344,9 @@ class Store:
                     raise
                 time.sleep(_TRY_AGAIN_SECONDS)
                 continue
+            except KeyboardInterrupt:  # it may have come in the midst of a connection, or of its locks
+                self._http = _client()
+                raise
             if response.is_success:
                 return response
             if response.status_code not in _ASK_AGAIN or time.monotonic() > deadline:
@@ -349,7 +370,8 @@ class Store:
                         self.deaths[-1].back_at = time.time()
                     self._watched_pid = worker.pid
                     psutil.wait_procs([worker])
-                    if process is self._process and process.poll() is None:
+                    was_told_to_stop = process.stdin is None or process.stdin.closed
+                    if not was_told_to_stop and process.poll() is None:
                         self.deaths.append(Death(died_at=time.time()))
                 time.sleep(_TRY_AGAIN_SECONDS)
 
@@ -357,25 +379,6 @@ class Store:
 def _client() -> httpx.Client:
     """A client for a store on this machine: no proxy stands in between. It connects when it is used."""
     return httpx.Client(timeout=_ANSWER_WITHIN_SECONDS, trust_env=False)
-
-
-def reset_when_nobody_sells() -> None:
-    """Reset the store; wait for processes that are ending: a killed one's session lives a moment longer.
-
-    Raises:
-        StoreRunning: When somebody sells on.
-    """
-    deadline = time.monotonic() + _GONE_WITHIN_SECONDS
-    while True:
-        try:
-            return reset_store(read_settings())
-        except StoreRunning:
-            if time.monotonic() > deadline:
-                raise StoreRunning(
-                    "Another notebook has a store open, on the same database. Run its store.close(), or shut its "
-                    "kernel down (the ■ at the left). Then run this cell again."
-                ) from None
-        time.sleep(0.1)
 
 
 def _setting(name: str, value: float | str | None) -> dict[str, str]:
@@ -391,30 +394,46 @@ class _Output:
 
     def __init__(self) -> None:
         self.url = ""
+        self._is_over = False
         self._lines: deque[str] = deque(maxlen=_LINES_KEPT)
-        self._is_ready_or_over = threading.Event()
+        self._last_words = ""
         self._reader: threading.Thread | None = None
 
-    def follow(self, pipe: IO[str]) -> None:
+    def follow(self, process: "subprocess.Popen[str]") -> None:
         """Read a process's output until it ends, and then close it."""
-        self._reader = threading.Thread(target=self._read, args=(pipe,), daemon=True)
+        assert process.stdout is not None  # noqa: S101 - it is a pipe: for the type checker
+        self._reader = threading.Thread(target=self._read, args=(process.stdout,), daemon=True)
         self._reader.start()
 
-    def wait_until_ready_or_over(self) -> bool:
-        """Wait until there is a URL, or nothing more to read; return False when that takes too long."""
-        return self._is_ready_or_over.wait(_START_WITHIN_SECONDS)
+    def wait_until_ready(self) -> None:
+        """Wait until there is a URL.
 
-    def finish(self) -> None:
+        Raises:
+            StoreDidNotStart: When there is nothing more to read, or it takes too long, with what was printed.
+        """
+        # It looks again and again: an interrupt in a wait for the reader could leave the reader's lock held for good.
+        deadline = time.monotonic() + _START_WITHIN_SECONDS
+        while not self.url:
+            if self._is_over or time.monotonic() > deadline:
+                how = "ended before it was ready" if self._is_over else f"was silent for {_START_WITHIN_SECONDS:.0f} s"
+                raise StoreDidNotStart(self.error() or f"The store {how}. It printed:\n{self.text() or 'nothing'}")
+            time.sleep(_TRY_AGAIN_SECONDS)
+
+    def finish(self, exit_status: int) -> None:
         """Read what is left of the output of a process that has ended. A child of its may still hold the pipe."""
         if self._reader is not None:
             self._reader.join(timeout=1)
+        self._last_words = _how_it_ended(exit_status)
 
     def text(self) -> str:
-        return "".join(self._lines)
+        """The last lines, and how the process has ended, if it has."""
+        printed = "".join(self._lines)
+        line_end = "" if printed.endswith("\n") or not (printed and self._last_words) else "\n"
+        return printed + line_end + self._last_words
 
     def error(self) -> str:
         """The message with which the command has ended, if it had one."""
-        _, sign, message = self.text().rpartition("widget-store serve: ")
+        _, sign, message = "".join(self._lines).rpartition("widget-store serve: ")
         return message.strip() if sign else ""
 
     def _read(self, pipe: IO[str]) -> None:
@@ -427,21 +446,29 @@ class _Output:
                 else:
                     self._lines.append(line[: ready.start()])
                     self.url = ready[1]
-                    self._is_ready_or_over.set()
-        self._is_ready_or_over.set()
+        self._is_over = True
 
 
-def _start_process(
-    app: str | Path | None, version: str | None, environment: dict[str, str], output: _Output
+def _how_it_ended(exit_status: int) -> str:
+    if exit_status < 0:
+        return f"The store was killed by {signal.Signals(-exit_status).name}.\n"
+    return "The store was stopped.\n" if exit_status == 0 else f"The store ended with exit status {exit_status}.\n"
+
+
+def _popen(
+    app: str | Path | None, version: str | None, environment: dict[str, str], *, fresh: bool
 ) -> "subprocess.Popen[str]":
+    """Start a store process. It ends with its standard input: so also when this kernel dies, however it does."""
     command = [sys.executable, "-m", "widget_store", "serve", "--port", "0", "--crash-endpoint", "--stop-with-stdin"]
+    if fresh:
+        command += ["--fresh"]
     if app is not None:
         command += ["--app", str(app)]
     if version is not None:
         command += ["--application-version", version]
     if behind_hub():
         command += ["--any-host"]
-    process = subprocess.Popen(
+    return subprocess.Popen(
         command,
         env=environment,
         stdin=subprocess.PIPE,
@@ -449,15 +476,13 @@ def _start_process(
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
+        **apart(),
     )
-    assert process.stdout is not None  # noqa: S101 - it is a pipe: for the type checker
-    output.follow(process.stdout)
-    in_time = output.wait_until_ready_or_over()
-    if output.url:
-        return process
-    how = "ended before it was ready" if in_time else f"was not ready within {_START_WITHIN_SECONDS:.0f} s"
-    _end(process, output)
-    raise StoreDidNotStart(output.error() or f"The store {how}. It printed:\n{output.text() or 'nothing'}")
+
+
+def _is_alive(process: "subprocess.Popen[str]") -> bool:
+    with interrupts_wait():  # one in the midst of this would leave the lock of `poll` held for good
+        return process.poll() is None
 
 
 def _end(process: "subprocess.Popen[str]", output: _Output) -> None:
@@ -469,7 +494,7 @@ def _end(process: "subprocess.Popen[str]", output: _Output) -> None:
     except subprocess.TimeoutExpired:
         process.kill()  # the workers end with it
         process.wait()
-    output.finish()
+    output.finish(process.returncode)
 
 
 def behind_hub() -> str | None:
