@@ -1,5 +1,6 @@
 """The switch with which Linux does without what Windows lacks: it is a stand-in, and these tests see that it acts."""
 
+import json
 import socket
 import subprocess
 import sys
@@ -82,11 +83,11 @@ def test_behind_the_switch_doctor_finds_all_well_and_a_reset_is_made(data_dir: P
 def test_behind_the_switch_a_crash_test_kills_and_recovers(data_dir: Path) -> None:
     point = "*/*.reserve_inventory/effect/after"
     tried = subprocess.run(
-        [sys.executable, "-m", "widget_store", "crash-test", "--scenario", "paid", "--point", point],
+        [sys.executable, "-m", "widget_store", "crash-test", "--scenario", "paid", "--point", point, "--json"],
         env=environment(WIDGET_STORE_DATA_DIR=str(data_dir), **ON),
         capture_output=True,
         text=True,
         check=False,
     )
     assert tried.returncode == 0, tried.stdout + tried.stderr
-    assert "1 of 1 crash points safe" in tried.stdout
+    assert [each["verdict"] for each in json.loads(tried.stdout)["points"]] == ["safe"]

@@ -271,22 +271,25 @@ def a_test_that_goes_on(
         text=True,
     )
     itself = psutil.Process(process.pid)
-    eventually(lambda: len(_forked_by_its_fork_server(itself)) > 0, "a store under test")
     try:
+        eventually(lambda: len(_its_stores(itself)) > 0, "a store under test")
         yield process, itself.children(recursive=True)
     finally:
         process.kill()
         process.wait()
 
 
-def _forked_by_its_fork_server(process: psutil.Process) -> list[psutil.Process]:
-    """Its grandchildren by way of multiprocessing's fork server."""
-    forked = []
+def _its_stores(process: psutil.Process) -> list[psutil.Process]:
+    """Forked by multiprocessing's fork server; or, as on Windows, interpreters of their own."""
+    stores = []
     for each in process.children():
         with contextlib.suppress(psutil.Error):
-            if "forkserver" in " ".join(each.cmdline()):
-                forked += each.children()
-    return forked
+            command = " ".join(each.cmdline())
+            if "spawn_main" in command:
+                stores.append(each)
+            elif "forkserver" in command:
+                stores += each.children()
+    return stores
 
 
 @pytest.mark.slow("starts a store")
