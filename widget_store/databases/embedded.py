@@ -210,7 +210,7 @@ def _answers(folder: Path) -> bool:
     server = _server_in(folder)
     if server is None:
         return False
-    if not _stops(folder) and _wait_until_ready(folder, server.pid, server.is_running) and _can_be_reached(folder):
+    if not _stops(folder) and _wait_until_ready(folder, server.pid, lambda: _lives(server)) and _can_be_reached(folder):
         return True
     _stop(folder)  # somebody has removed its socket, or it was stopping anyway
     return False
@@ -392,7 +392,7 @@ def _start_with_pg_ctl(folder: Path, log: Path) -> bool:
         **programs.APART,
     )
     server = _server_in(folder)
-    return server is not None and _wait_until_ready(folder, server.pid, server.is_running)
+    return server is not None and _wait_until_ready(folder, server.pid, lambda: _lives(server))
 
 
 def _free_port(wanted: str) -> int:
@@ -515,9 +515,15 @@ def _is_server_in(folder: Path, process: psutil.Process) -> bool:
     try:
         words = process.cmdline()
         is_told_to = "postgres" in process.name() and Path(words[words.index("-D") + 1]).samefile(folder)
-        return is_told_to and process.status() != psutil.STATUS_ZOMBIE and _works_in(process, folder)
+        return is_told_to and _lives(process) and _works_in(process, folder)
     except (IndexError, ValueError, OSError, psutil.Error):
         return False
+
+
+def _lives(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def _works_in(process: psutil.Process, folder: Path) -> bool:
