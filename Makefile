@@ -33,10 +33,10 @@ lab: $(LAB) ## Open JupyterLab on your own copy of the course, in widget-store-c
 
 test: lint ## Run what every change must pass, check and tests, in some five minutes; in CI, all as below.
 	@$(MAKE) --no-print-directory -j 2 types pytest
+	@[ -z "$(CI)$(THOROUGH)" ] || $(MAKE) --no-print-directory test-as-on-windows
 
 test-all: ## Run the thorough tests, too, as CI does: 18 minutes. README.md says which they are.
 	@$(MAKE) --no-print-directory test THOROUGH=--thorough
-	@$(MAKE) --no-print-directory test-as-on-windows
 
 test-notebooks: $(TEST) ## Compare every notebook with its stored outputs, on both databases, and solve its exercises: four minutes.
 	@$(BIN)/pytest -n $(TESTERS) --thorough tests/notebooks/test_outputs.py tests/notebooks/test_solved.py $(PYTEST_FLAGS)
