@@ -51,14 +51,16 @@ _PATIENT_SECONDS = 5  # then the person is told why nothing happens
 _STOPPED_WITHIN_SECONDS = 5
 _LOOK_EVERY_SECONDS = 0.01
 _NEEDED_BYTES = 100 * 1000**2
+_BUILTIN_LOCALE = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8")  # the same order on every machine
 _NOBODY = 999_999_999  # no system gives a process such a number
 
 _CONFIGURATION = {
     "unix_socket_permissions": "0700",
-    "dynamic_shared_memory_type": "mmap",  # files in its own folder: a server that is killed leaves none in /dev/shm
     "password_encryption": "scram-sha-256",
     "scram_iterations": "1",  # they slow down guessing. Nobody guesses 256 random bits, and each connection would wait
 }
+if sys.platform != "win32":  # files in its own folder: a server that is killed leaves none in /dev/shm
+    _CONFIGURATION["dynamic_shared_memory_type"] = "mmap"
 _HURRY = {"fsync": "off", "full_page_writes": "off", "max_wal_size": "256MB"}
 """For a server that is thrown away after the tests, and whose power nobody cuts."""
 
@@ -294,14 +296,28 @@ def _make(folder: Path, *, hurry: bool) -> None:
             "initdb",
             *("-D", workshop / "data", "-U", SUPERUSER, "--pwfile", workshop / "superuser"),
             *("--auth=scram-sha-256", "--no-locale", "--encoding=UTF8", "--no-instructions"),
-            *("--locale-provider=builtin", "--builtin-locale=C.UTF-8"),  # the same order on every machine
+            *(_BUILTIN_LOCALE if programs.version() >= 17 else ()),  # it is new there
             *(word for name, value in configuration.items() for word in ("-c", f"{name}={value}")),
             *(["--no-sync"] if hurry else []),
         )
         lines = "".join(f"*:*:*:{role}:{word}\n" for role, word in passwords.items())
         make_private_file(workshop / "data" / _PASSWORDS, lines)
         _make_role(workshop / "data", passwords[ROLE])
-        (workshop / "data").rename(folder)
+        _move(workshop / "data", folder)
+
+
+def _move(data: Path, folder: Path) -> None:
+    """Move a folder to its place. On Windows a server that has just ended, or a virus scanner, may still hold it."""
+    deadline = time.monotonic() + _STOPPED_WITHIN_SECONDS
+    while True:
+        try:
+            data.rename(folder)
+        except PermissionError:
+            if not AS_ON_WINDOWS or time.monotonic() > deadline:
+                raise
+            time.sleep(_LOOK_EVERY_SECONDS)
+        else:
+            return
 
 
 def _make_role(folder: Path, password: str) -> None:
@@ -483,8 +499,9 @@ def _database_in(folder: Path, role: str, revive: Callable[[], Database] | None 
 
 def _pid_file(folder: Path) -> list[str]:
     """The lines of the server's pid file; the 8th says how far it is. Empty when there is none."""
-    with contextlib.suppress(OSError, UnicodeDecodeError):
-        return [line.strip() for line in (folder / "postmaster.pid").read_text(encoding="utf-8").split("\n")]
+    with contextlib.suppress(OSError):  # on Windows, the folder's name in it is not UTF-8
+        text = (folder / "postmaster.pid").read_text(encoding="utf-8", errors="replace")
+        return [line.strip() for line in text.split("\n")]
     return []
 
 
@@ -545,7 +562,7 @@ def _forget_dead_server(folder: Path) -> None:
     if not file.exists():
         return
     if lines and lines[0].isdigit():
-        file.write_text(re.sub(r"^\d+", str(_NOBODY), file.read_text(encoding="utf-8")), encoding="utf-8")
+        file.write_bytes(re.sub(rb"^\d+", str(_NOBODY).encode(), file.read_bytes()))
     else:
         file.unlink()
 

@@ -36,12 +36,15 @@ class ProgramFailed(Exception):
 
 
 def programs_folder() -> Path | None:
-    """Where the wheel keeps PostgreSQL's programs, the newest if there are several; None without the wheel."""
+    """Where the wheel keeps PostgreSQL's programs, the newest if there are several; None without the wheel.
+
+    On Windows, the newest that run: PostgreSQL 18 there needs `libwinpthread-1.dll`, which wheel 0.6.0 lacks.
+    """
     spec = find_spec(_WHEEL)  # this does not import it
     if spec is None or not spec.submodule_search_locations:
         return None
     installs = Path(spec.submodule_search_locations[0]).glob("pginstall*/bin")
-    return max((folder for folder in installs if _program(folder, "postgres").exists()), key=_version, default=None)
+    return max(filter(_can_run, installs), key=_version, default=None)
 
 
 def run(name: str, *arguments: str | Path, text: str | None = None) -> str:
@@ -166,6 +169,20 @@ def _program(folder: Path, name: str) -> Path:
     return folder / (f"{name}.exe" if sys.platform == "win32" else name)
 
 
+@functools.cache
+def _can_run(folder: Path) -> bool:
+    server = _program(folder, "postgres")
+    if sys.platform == "win32" and server.exists():
+        return subprocess.run([server, "--version"], capture_output=True, check=False).returncode == 0
+    return server.exists()
+
+
+def version() -> int:
+    """The major version of the programs; 0 without the wheel."""
+    folder = programs_folder()
+    return 0 if folder is None else _version(folder)
+
+
 def _version(folder: Path) -> int:
-    """18 of `pginstall18/bin`; 0 of `pginstall/bin`, which is the oldest."""
-    return int(folder.parent.name.removeprefix("pginstall") or 0)
+    """18 of `pginstall18/bin`; `pginstall/bin` is the oldest, 16."""
+    return int(folder.parent.name.removeprefix("pginstall") or 16)
