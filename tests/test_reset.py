@@ -1,6 +1,8 @@
 """`widget-store reset`: back to the first day, and never under a running store."""
 
 import contextlib
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,7 +10,18 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from tests.support import PATIENCE_SECONDS, Books, Serving, command, eventually, new_key, serving, starting
+from tests.support import (
+    PATIENCE_SECONDS,
+    ROOT,
+    Books,
+    Serving,
+    command,
+    environment,
+    eventually,
+    new_key,
+    serving,
+    starting,
+)
 from widget_store import executors, reset
 from widget_store.databases import Database, open_database
 from widget_store.errors import StoreRunning
@@ -144,6 +157,74 @@ def test_of_fresh_stores_at_once_one_is_given_the_database_and_the_others_a_sent
                 assert "Traceback" not in loser.output.read_text()
         assert winner.sell(new_key()) == 2, "nobody has reset it meanwhile"
         assert Books(fresh).violations() == []
+
+
+RACER = """
+import sys, time
+import sqlalchemy as sa
+from widget_store import reset
+from widget_store.databases import open_database
+from widget_store.errors import StoreRunning
+from widget_store.schema import orders
+from widget_store.settings import read_settings
+
+reset._GONE_WITHIN_SECONDS = 0.0
+with open_database(read_settings()) as database, database.engine().connect() as connection:
+    print("here", flush=True)
+    for at in sys.stdin:
+        while time.time() < float(at):
+            pass
+        try:
+            held = reset.claim_fresh(database, 1)
+        except StoreRunning:
+            print("refused", flush=True)
+            sys.stdin.readline()
+        else:
+            with connection.begin():
+                connection.execute(orders.insert().values(order_status=0, product_id=1))
+            print("has it", flush=True)
+            sys.stdin.readline()
+            with connection.begin():
+                assert list(connection.scalars(sa.select(orders.c.order_id))) == [1]
+            held.release()
+        print("over", flush=True)
+"""
+RACES = 25
+
+
+@pytest.mark.slow("each race needs a moment at which both begin")
+def test_two_that_claim_a_fresh_store_in_the_same_instant_never_share_it(database: Database) -> None:
+    with contextlib.ExitStack() as stack:
+        racers = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", RACER],
+                    cwd=ROOT,
+                    env=environment(WIDGET_STORE_DATABASE_URL=database.url),
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            for _ in range(2)
+        ]
+        assert _answers(racers) == ["here", "here"]
+        for _ in range(RACES):
+            _tell(racers, str(time.time() + 0.02))
+            assert _answers(racers) == ["has it", "refused"]
+            _tell(racers, "")
+            assert _answers(racers) == ["over", "over"]
+
+
+def _tell(racers: "list[subprocess.Popen[str]]", line: str) -> None:
+    for racer in racers:
+        assert racer.stdin is not None
+        racer.stdin.write(f"{line}\n")
+        racer.stdin.flush()
+
+
+def _answers(racers: "list[subprocess.Popen[str]]") -> list[str]:
+    return sorted(racer.stdout.readline().strip() for racer in racers if racer.stdout is not None)
 
 
 def _is_ready(store: Serving) -> bool:

@@ -346,6 +346,19 @@ def test_a_learner_s_file_that_is_not_there_is_named(url: str, tmp_path: Path) -
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there no socket is a file")
+def test_a_temporary_folder_with_a_long_name_and_strict_warnings_are_no_matter(
+    public_folder: Path, tmp_path: Path, url: str
+) -> None:
+    long = tmp_path / ("t" * 108)
+    long.mkdir()
+    strict = {"TMPDIR": str(long), "PYTHONWARNINGS": "error::ResourceWarning", "WIDGET_STORE_DATABASE_URL": url}
+    with serving(public_folder, **strict) as store:
+        assert store.sell(new_key()) == 1
+        assert store.stop() == 0
+        assert store.output.read_text() == f"ready {store.url}\n"
+
+
 def test_a_store_ends_with_its_standard_input_where_it_is_told_to(url: str) -> None:
     ended = command("serve", "--port", "0", "--stop-with-stdin", WIDGET_STORE_DATABASE_URL=url)
     assert ended.returncode == 0  # its standard input was at its end from the first
