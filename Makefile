@@ -10,6 +10,8 @@ THOROUGH ?=
 TESTERS ?= auto
 # The notebooks to execute again; without a name, all of them.
 NOTEBOOKS ?=
+# The suites of Debian that `make fresh-machine` tries.
+SUITE ?= trixie sid
 # Only `make lock` needs uv. LOCK_FLAGS=--upgrade takes the newest releases the bounds in pyproject.toml allow.
 UV ?= uv
 LOCK_FLAGS ?=
@@ -19,7 +21,7 @@ PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 LAB := .venv/lab.installed
 TEST := .venv/test.installed
 
-.PHONY: help setup lab test test-all test-notebooks check notebooks crash-test bench clean lock
+.PHONY: help setup lab test test-all test-notebooks check notebooks crash-test bench fresh-machine clean lock
 .PHONY: lint types pytest here
 
 help: ## Say what each target does; this is also what plain `make` does.
@@ -64,6 +66,9 @@ crash-test: $(LAB) ## Every crash point on both databases, every pair of them, a
 
 bench: $(LAB) ## Measure how fast the store is, and how far from the database's own speed.
 	@$(BIN)/widget-store bench
+
+fresh-machine: ## Set up and test as an ordinary user on a fresh Debian trixie and sid (SUITE=), from HEAD; needs root.
+	@PYTEST_FLAGS="$(PYTEST_FLAGS)" tests/fresh_machine/run $(SUITE)
 
 clean: ## Stop the embedded database, then remove .venv, the store's data and all caches.
 	@if [ -x $(BIN)/widget-store ]; then $(BIN)/widget-store stop-database || true; fi
