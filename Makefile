@@ -26,7 +26,7 @@ PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 LAB := .venv/lab.installed
 TEST := .venv/test.installed
 
-.PHONY: help setup lab test test-all test-notebooks check notebooks crash-test bench fresh-machine clean lock
+.PHONY: help setup lab test test-all test-notebooks check notebooks crash-test bench wheel fresh-machine clean lock
 .PHONY: lint types pytest here
 
 help: ## Say what each target does; this is also what plain `make` does.
@@ -71,6 +71,9 @@ crash-test: $(LAB) ## Every crash point on both databases, every pair of them, a
 
 bench: $(LAB) ## Measure how fast the store is, and how far from the database's own speed.
 	@$(BIN)/widget-store bench
+
+wheel: $(LAB) ## Build the wheel, course included, into dist.
+	@$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
 
 fresh-machine: ## Set up and test as an ordinary user on a fresh Debian trixie and sid (SUITE=), from HEAD; needs root.
 	@PYTEST_FLAGS="$(PYTEST_FLAGS)" tests/fresh_machine/run $(SUITE)

@@ -1,4 +1,4 @@
-"""A checkout in a folder of its own, with an environment that borrows what is installed here: made without a network."""
+"""A checkout in a folder of its own, with an environment that borrows this one's packages: made without a network."""
 
 import sys
 import venv
