@@ -89,7 +89,7 @@ clean: ## Stop the embedded database, then remove .venv, the store's data and al
 	@find . -name .git -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints -o -name .pytest_cache \) -prune -exec rm -rf {} +
 
 COMPILE := UV_CUSTOM_COMPILE_COMMAND="make lock" $(UV) pip compile --quiet --no-config --universal --python-version 3.11 \
-  --generate-hashes --no-annotate --no-emit-index-url -c requirements/bounds.in $(LOCK_FLAGS)
+  --generate-hashes --no-strip-extras --no-annotate --no-emit-index-url -c requirements/bounds.in $(LOCK_FLAGS)
 
 lock: ## Pin every dependency again, after a change of pyproject.toml; needs uv.
 	@$(COMPILE) pyproject.toml -o requirements/lab.txt
