@@ -18,6 +18,7 @@ from sqlalchemy.engine import make_url
 from widget_store.database import Database, until_the_peer_is_lost
 
 _ADVISORY_CLASS = 0x57494447  # "WIDG": keeps our locks apart from those of other programs on the same database
+_OF_A_NOTEBOOK = 0  # the workers' places begin with 1
 
 
 class ExecutorIds(Protocol):
@@ -55,6 +56,21 @@ def claim_those(database: Database, executor_ids: Iterable[str]) -> ExecutorIds:
     return _AdvisoryLocks(database, places)
 
 
+def claim_for_notebook(database: Database) -> ExecutorIds | None:
+    """Take the one place of a database that is for a notebook, before it resets and starts a store; None if it is taken.
+
+    It is no worker's place: a store in a terminal does not ask for it, and `any_store_runs` does not see it.
+
+    Raises:
+        psycopg.OperationalError: When PostgreSQL does not answer.
+    """
+    held = (_FileLocks if database.is_sqlite else _AdvisoryLocks)(database, [_OF_A_NOTEBOOK])
+    if held.ids:
+        return held
+    held.release()
+    return None
+
+
 def any_store_runs(database: Database) -> bool:
     """Whether any store, here or on another machine, holds an executor id of this database."""
     if database.is_sqlite:
@@ -81,8 +97,9 @@ class _AdvisoryLocks:
         with _connect(database) as connection:
             held = connection.execute(
                 "SELECT 1 FROM pg_locks JOIN pg_database ON pg_locks.database = pg_database.oid"
-                " WHERE locktype = 'advisory' AND classid = %s AND datname = current_database() LIMIT 1",
-                [_ADVISORY_CLASS],
+                " WHERE locktype = 'advisory' AND classid = %s AND objid <> %s AND datname = current_database()"
+                " LIMIT 1",
+                [_ADVISORY_CLASS, _OF_A_NOTEBOOK],
             )
             return held.fetchone() is not None
 

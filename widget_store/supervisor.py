@@ -21,7 +21,7 @@ from widget_store import executors
 from widget_store.database import Database, open_database
 from widget_store.errors import DatabaseUnavailable, StoreDidNotStart, WidgetStoreError
 from widget_store.ports import free_port, listen
-from widget_store.processes import Processes, end_with_parent, warm_processes
+from widget_store.processes import Processes, end_with_parent, out_of_reach, warm_processes
 from widget_store.settings import Settings
 
 _DEATHS_AT_START = 5
@@ -46,7 +46,11 @@ class Plan:
 
 
 def run(plan: Plan, announce: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or Ctrl-C, and leave no process behind. `announce` is given the URL once the store answers.
+    """Serve until Ctrl-C, SIGTERM or the end of the terminal, and leave no process behind.
+
+    Args:
+        plan: What to serve.
+        announce: Is given the URL once the store answers.
 
     Raises:
         WidgetStoreError: When the store can't be started, or can't be kept alive.
@@ -191,7 +195,8 @@ class _WorkerProcess:
             name="worker",
         )
         try:
-            process.start()
+            with out_of_reach():
+                process.start()
         except (EOFError, ConnectionError):  # a death at start, like others: the next start makes a new fork server
             self._reason = "the process that forks the workers was ended"
         else:
@@ -269,7 +274,11 @@ def _stop_signals(stop_with_stdin: bool) -> Iterator[Connection]:
         with contextlib.suppress(OSError):
             noted.send_bytes(b"stop")
 
-    before = {which: signal.signal(which, note) for which in (signal.SIGTERM, signal.SIGINT)}
+    whiches = [signal.SIGTERM, signal.SIGINT]
+    # The terminal is closed. Whoever wants the store to outlive it has started it with nohup, which lets it ignore this.
+    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        whiches.append(signal.SIGHUP)
+    before = {which: signal.signal(which, note) for which in whiches}
     if stop_with_stdin:
         threading.Thread(target=_when_stdin_ends, args=(note,), daemon=True).start()
     try:

@@ -1,7 +1,9 @@
 """A handle on a store process: start it, buy and pay, kill it, and wait for it to come back."""
 
 import atexit
+import codecs
 import contextlib
+import io
 import os
 import re
 import subprocess
@@ -9,30 +11,31 @@ import sys
 import threading
 import time
 import uuid
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import httpx
 import psutil
 
 from widget_store.database import Database, open_database
-from widget_store.errors import StoreDidNotStart, StoreRunning, WidgetStoreError
+from widget_store.errors import StoreDidNotStart, WidgetStoreError
+from widget_store.lab.claim import claim, let_go, reset_when_nobody_sells
 from widget_store.lab.followers import Followers
 from widget_store.lab.state import State
-from widget_store.reset import reset_store
+from widget_store.processes import GROUP_OF_ITS_OWN, interrupts_wait
 from widget_store.schema import OrderStatus
 from widget_store.settings import PREFIX, read_settings
 
 _START_WITHIN_SECONDS = 60.0
-_GONE_WITHIN_SECONDS = 5.0  # a store whose kernel was restarted a moment ago: its workers end within three
 _ANSWER_WITHIN_SECONDS = 90.0
 _STOP_WITHIN_SECONDS = 6.0
 _TRY_AGAIN_SECONDS = 0.02
 _LINES_KEPT = 100
+_CHARACTERS_KEPT = 100_000
+_BYTES_AT_ONCE = 65_536
 _LOST = (httpx.TransportError,)
 _ASK_AGAIN = {503, 504}  # the store lives, and its database does not answer, or its workflow is slow
 
@@ -96,11 +99,12 @@ class Store:
             **_setting("PAYMENT_TIMEOUT", payment_timeout),
             **_setting("DISPATCH_INTERVAL", dispatch_interval),
             **_setting("WEBHOOK_SECRET", webhook_secret),
+            "PYTHONIOENCODING": "utf-8:backslashreplace",  # what it prints is read as UTF-8, whatever this machine has
         }
         self._resources = contextlib.ExitStack()
         self._database: Database | None = None
         self._state: State | None = None
-        self._process: subprocess.Popen[str] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._output = _Output()
         self._http = _client()
         self._watched_pid: int | None = None
@@ -112,34 +116,54 @@ class Store:
         Args:
             app: As for `Store`.
             settings: The other arguments of `Store`.
+
+        Raises:
+            StoreRunning: When another notebook has a store open on the same database, or one runs in a terminal.
+            StoreDidNotStart: With what the store's process said.
+            DatabaseUnavailable: When the database can't be started or does not answer.
         """
-        cls._stop_the_one_before()
         store = cls(app, **settings)
-        store._open_database()  # before the reset, so that the database is started once
-        reset_when_nobody_sells()
-        return store.start()
+        try:
+            store._open_database()  # before the other lets go of it: it goes on running, and no other notebook gets it
+            cls._stop_the_one_before()
+            reset_when_nobody_sells()
+            return store.start()
+        except BaseException:  # also when the learner interrupts it
+            store.close()
+            raise
 
     # --- the process
 
     def start(self) -> Self:
-        """Start the store and wait until it answers.
+        """Start the store and wait until it answers. An interrupt meanwhile ends the start.
 
         Raises:
+            StoreRunning: When another notebook has a store open on the same database.
             StoreDidNotStart: With what the store's process said.
             DatabaseUnavailable: When the database can't be started or does not answer.
         """
         if self.is_running():
             return self
         self.stop()  # when it has ended by itself, there are pipes to let go of
-        if not self.is_open():
-            self._stop_the_one_before()
-        self._open_database()
-        self._output = _Output()
-        self._process = _start_process(self._app, self._application_version, self._environment, self._output)
-        self.url = self._output.url
-        Store._of_this_kernel = self
-        atexit.register(self.close)
-        threading.Thread(target=self._watch, args=(self._process,), daemon=True).start()
+        was_open = self.is_open()
+        try:
+            if not was_open:
+                self._stop_the_one_before()
+            self._open_database()
+            with interrupts_wait():
+                self._output = _Output()
+                self._process = _start_process(self._app, self._application_version, self._environment)
+                self._output.follow(self._process)
+                Store._of_this_kernel = self
+                atexit.register(self.close)
+                threading.Thread(target=self._watch, args=(self._process, self._output), daemon=True).start()
+            self._wait_until_ready()
+        except BaseException:  # also when the learner interrupts it
+            if was_open:
+                self.stop()
+            else:
+                self.close()
+            raise
         return self
 
     def crash(self, at: str | None = None) -> None:
@@ -171,26 +195,36 @@ class Store:
 
     def stop(self) -> None:
         """End the store's processes. The database stays, for a look at what is left. Does no harm when done twice."""
-        process, self._process = self._process, None
+        process = self._process
         if process is None:
             return
-        _end(process, self._output)
+        _tell_to_stop(process)
+        try:
+            process.wait(_STOP_WITHIN_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()  # the workers end with it
+            process.wait()
+        self._output.finish()
+        self._process = None  # only now: whoever is interrupted above can stop it again
 
     def close(self) -> None:
         """Stop the store and let go of the database. The store can be started again."""
-        atexit.unregister(self.close)
-        if Store._of_this_kernel is self:
-            Store._of_this_kernel = None
         try:
             self.followers.end()
             self.stop()
         finally:  # also when the learner interrupts it
-            self._http.close()
-            self._http = _client()
-            if self._state is not None:
-                self._state.close()
-            self._state = self._database = None
-            self._resources.close()
+            with interrupts_wait():
+                if self._process is not None:
+                    _tell_to_stop(self._process)
+                self._http.close()
+                self._http = _client()
+                if self._state is not None:
+                    self._state.close()
+                self._state = self._database = None
+                atexit.unregister(self.close)
+                if Store._of_this_kernel is self:
+                    Store._of_this_kernel = None
+                self._resources.close()
 
     def is_open(self) -> bool:
         """Whether the store was started, and neither closed nor replaced by another since; it may be stopped."""
@@ -198,7 +232,8 @@ class Store:
 
     def is_running(self) -> bool:
         """Whether the store's supervisor lives; its serving process may be on its way back from a crash."""
-        return self._process is not None and self._process.poll() is None
+        process = self._process
+        return process is not None and not _is_told_to_stop(process) and process.poll() is None
 
     def worker_pid(self) -> int:
         """The id of the serving process: the one a crash kills."""
@@ -208,9 +243,12 @@ class Store:
     def output(self) -> str:
         """The last lines that the store's process has printed, errors included: `print(store.output)`.
 
-        What a learner's own file prints is here too. Each start begins anew.
+        What a learner's own file prints is here too. Each start begins anew. A store that has ended, or was killed, leaves
+        its last words here.
         """
-        return self._output.text()
+        if not self.is_running():
+            self._output.finish()
+        return self._output.text
 
     def __enter__(self) -> Self:
         return self.start()
@@ -299,7 +337,20 @@ class Store:
 
     def _open_database(self) -> None:
         if self._database is None:
-            self._database = self._resources.enter_context(open_database(read_settings()))
+            with interrupts_wait():
+                self._database = self._resources.enter_context(open_database(read_settings()))
+                self._resources.callback(let_go, self._database, self)
+        claim(self._database, self)
+
+    def _wait_until_ready(self) -> None:
+        in_time = self._output.wait_until_ready_or_over()
+        self.url = self._output.url
+        if not self.url:
+            self.stop()
+            how = "ended before it was ready" if in_time else f"was not ready within {_START_WITHIN_SECONDS:.0f} s"
+            raise StoreDidNotStart(
+                self._output.error() or f"The store {how}. It printed:\n{self._output.text or 'nothing'}"
+            )
 
     @classmethod
     def _stop_the_one_before(cls) -> None:
@@ -308,9 +359,10 @@ class Store:
 
     def _check_running(self) -> None:
         process = self._process
-        if process is None:
+        if process is None or _is_told_to_stop(process):
             raise StoreDidNotStart("The store isn't running. Run the cell that started it again, or call start().")
         if process.poll() is not None:
+            self._output.finish()
             why = self._output.error() or "something killed it."
             raise StoreDidNotStart(f"The store has ended: {why}\nstart() starts it again.")
 
@@ -339,17 +391,18 @@ class Store:
             if not response.is_success:
                 raise StoreRefused(response.status_code, _reason(response))
 
-    def _watch(self, process: "subprocess.Popen[str]") -> None:
+    def _watch(self, process: "subprocess.Popen[bytes]", output: "_Output") -> None:
         """Note when the serving process dies and when the store answers again, as long as this store process runs."""
+        output.wait_until_ready_or_over()
         with _client() as http:
             while process.poll() is None:
                 with contextlib.suppress(httpx.HTTPError, psutil.Error):
-                    worker = psutil.Process(int(http.get(f"{self.url}/healthz").json()["pid"]))
+                    worker = psutil.Process(int(http.get(f"{output.url}/healthz").json()["pid"]))
                     if self.deaths and self.deaths[-1].back_at is None:
                         self.deaths[-1].back_at = time.time()
                     self._watched_pid = worker.pid
                     psutil.wait_procs([worker])
-                    if process is self._process and process.poll() is None:
+                    if not _is_told_to_stop(process) and process.poll() is None:
                         self.deaths.append(Death(died_at=time.time()))
                 time.sleep(_TRY_AGAIN_SECONDS)
 
@@ -359,45 +412,27 @@ def _client() -> httpx.Client:
     return httpx.Client(timeout=_ANSWER_WITHIN_SECONDS, trust_env=False)
 
 
-def reset_when_nobody_sells() -> None:
-    """Reset the store; wait for processes that are ending: a killed one's session lives a moment longer.
-
-    Raises:
-        StoreRunning: When somebody sells on.
-    """
-    deadline = time.monotonic() + _GONE_WITHIN_SECONDS
-    while True:
-        try:
-            return reset_store(read_settings())
-        except StoreRunning:
-            if time.monotonic() > deadline:
-                raise StoreRunning(
-                    "Another notebook has a store open, on the same database. Run its store.close(), or shut its "
-                    "kernel down (the ■ at the left). Then run this cell again."
-                ) from None
-        time.sleep(0.1)
-
-
 def _setting(name: str, value: float | str | None) -> dict[str, str]:
     return {} if value is None else {PREFIX + name: str(value)}
 
 
 class _Output:
-    """What a store process prints. All of it is read, so the process never waits for a reader; the last lines are kept.
+    """What a store process prints. All of it is read, so the process never waits for a reader; the end of it is kept.
 
     Attributes:
+        text: The last lines, and what there is of a line that is not complete.
         url: Where the store answers, once it has said so.
     """
 
     def __init__(self) -> None:
+        self.text = ""
         self.url = ""
-        self._lines: deque[str] = deque(maxlen=_LINES_KEPT)
         self._is_ready_or_over = threading.Event()
         self._reader: threading.Thread | None = None
 
-    def follow(self, pipe: IO[str]) -> None:
-        """Read a process's output until it ends, and then close it."""
-        self._reader = threading.Thread(target=self._read, args=(pipe,), daemon=True)
+    def follow(self, process: "subprocess.Popen[bytes]") -> None:
+        """Read a process's output until it ends."""
+        self._reader = threading.Thread(target=self._read, args=(process.stdout,), daemon=True)
         self._reader.start()
 
     def wait_until_ready_or_over(self) -> bool:
@@ -409,31 +444,34 @@ class _Output:
         if self._reader is not None:
             self._reader.join(timeout=1)
 
-    def text(self) -> str:
-        return "".join(self._lines)
-
     def error(self) -> str:
         """The message with which the command has ended, if it had one."""
-        _, sign, message = self.text().rpartition("widget-store serve: ")
+        _, sign, message = self.text.rpartition("widget-store serve: ")
         return message.strip() if sign else ""
 
-    def _read(self, pipe: IO[str]) -> None:
+    def _read(self, pipe: io.BufferedReader) -> None:
+        decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8")("replace"), translate=True)
         with pipe:
-            for line in pipe:
-                # A learner's `print(…, end="")` may stand in front of the word that the store is ready.
-                ready = None if self.url else re.search(r"ready (http://127\.0\.0\.1:\d+)\n", line)
-                if ready is None:
-                    self._lines.append(line)
-                else:
-                    self._lines.append(line[: ready.start()])
-                    self.url = ready[1]
-                    self._is_ready_or_over.set()
+            while data := pipe.read1(_BYTES_AT_ONCE):
+                self._add(decoder.decode(data))
+        self._add(decoder.decode(b"", final=True))
         self._is_ready_or_over.set()
+
+    def _add(self, more: str) -> None:
+        text = self.text + more
+        # A learner's `print(…, end="")` may stand in front of the word that the store is ready.
+        ready = None if self.url else re.search(r"ready (http://127\.0\.0\.1:\d+)\n", text)
+        if ready is not None:
+            text = text[: ready.start()] + text[ready.end() :]
+        self.text = "".join(text[-_CHARACTERS_KEPT:].splitlines(keepends=True)[-_LINES_KEPT:])
+        if ready is not None:
+            self.url = ready[1]
+            self._is_ready_or_over.set()
 
 
 def _start_process(
-    app: str | Path | None, version: str | None, environment: dict[str, str], output: _Output
-) -> "subprocess.Popen[str]":
+    app: str | Path | None, version: str | None, environment: dict[str, str]
+) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-m", "widget_store", "serve", "--port", "0", "--crash-endpoint", "--stop-with-stdin"]
     if app is not None:
         command += ["--app", str(app)]
@@ -441,35 +479,25 @@ def _start_process(
         command += ["--application-version", version]
     if behind_hub():
         command += ["--any-host"]
-    process = subprocess.Popen(
+    # The kernel's end, however it comes, closes the pipe to the store's standard input: then the store ends, too. An
+    # interrupt of the kernel goes to its whole group: there the store is not.
+    return subprocess.Popen(
         command,
         env=environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
+        **GROUP_OF_ITS_OWN,
     )
-    assert process.stdout is not None  # noqa: S101 - it is a pipe: for the type checker
-    output.follow(process.stdout)
-    in_time = output.wait_until_ready_or_over()
-    if output.url:
-        return process
-    how = "ended before it was ready" if in_time else f"was not ready within {_START_WITHIN_SECONDS:.0f} s"
-    _end(process, output)
-    raise StoreDidNotStart(output.error() or f"The store {how}. It printed:\n{output.text() or 'nothing'}")
 
 
-def _end(process: "subprocess.Popen[str]", output: _Output) -> None:
-    """End a store process and let go of its pipes."""
+def _tell_to_stop(process: "subprocess.Popen[bytes]") -> None:
     if process.stdin is not None:
         process.stdin.close()  # the supervisor takes this as the word to stop
-    try:
-        process.wait(_STOP_WITHIN_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()  # the workers end with it
-        process.wait()
-    output.finish()
+
+
+def _is_told_to_stop(process: "subprocess.Popen[bytes]") -> bool:
+    return process.stdin is not None and process.stdin.closed
 
 
 def behind_hub() -> str | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from widget_store.database import Database
 from widget_store.errors import StoreDidNotStart, WidgetStoreError
-from widget_store.processes import Processes, be_silent, end_with_parent
+from widget_store.processes import Processes, be_silent, end_with_parent, out_of_reach
 from widget_store.settings import Settings
 
 _READY_WITHIN_SECONDS = 60.0
@@ -43,7 +43,8 @@ class WorkerProcess:
         self.url = ""
         self._messages, theirs = processes.Pipe(duplex=False)
         self._process = processes.Process(target=_work, args=(assignment, theirs), name="worker")
-        self._process.start()
+        with out_of_reach():
+            self._process.start()
         theirs.close()
 
     def wait_until_ready(self) -> None:

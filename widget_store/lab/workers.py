@@ -15,11 +15,12 @@ from dbos import DBOSClient, WorkflowStatus
 
 from widget_store.database import Database, open_database
 from widget_store.errors import StoreDidNotStart, WidgetStoreError
+from widget_store.lab.claim import claim, let_go, reset_when_nobody_sells
 from widget_store.lab.followers import Followers
 from widget_store.lab.state import State
-from widget_store.lab.store import StoreRefused, reset_when_nobody_sells
+from widget_store.lab.store import StoreRefused
 from widget_store.lab.worker import Assignment, WorkerProcess
-from widget_store.processes import warm_processes
+from widget_store.processes import interrupts_wait, warm_processes
 from widget_store.schema import OrderStatus
 from widget_store.settings import Settings, read_settings
 
@@ -82,18 +83,23 @@ class Workers:
             how_many: Workers to start with.
             app: As for `Workers`.
             settings: The other arguments of `Workers`.
+
+        Raises:
+            StoreRunning: When another notebook has a store open on the same database, or one runs in a terminal.
+            StoreDidNotStart: With what one of the workers said before it died.
+            DatabaseUnavailable: When the database can't be started or does not answer.
         """
         workers = cls(how_many, app, **settings)
-        workers._open_database()  # before the others let go of it, so that it goes on running
         try:
+            workers._open_database()  # before the others let go of it: it goes on running, and no other notebook gets it
             if cls._of_this_kernel is not None:
                 cls._of_this_kernel.close()
             reset_when_nobody_sells()
-        except BaseException:
+            cls._of_this_kernel = workers
+            return workers.start()
+        except BaseException:  # also when the learner interrupts it
             workers.close()
             raise
-        cls._of_this_kernel = workers
-        return workers.start()
 
     # --- the processes
 
@@ -134,20 +140,20 @@ class Workers:
 
     def close(self) -> None:
         """End all workers and let go of the database. Does no harm when done twice."""
-        atexit.unregister(self.close)
-        if Workers._of_this_kernel is self:
-            Workers._of_this_kernel = None
-        workers, self._workers = self._workers, []
         try:
-            for worker in workers:
-                worker.kill()
+            self._kill(self._workers)
             self.followers.end()
         finally:  # also when the learner interrupts it
-            self._http.close()
-            if self._state is not None:
-                self._state.close()
-                self._state = None
-            self._resources.close()
+            with interrupts_wait():
+                self._kill(self._workers)
+                atexit.unregister(self.close)
+                if Workers._of_this_kernel is self:
+                    Workers._of_this_kernel = None
+                self._http.close()
+                if self._state is not None:
+                    self._state.close()
+                    self._state = None
+                self._resources.close()
 
     @property
     def names(self) -> list[str]:
@@ -288,24 +294,39 @@ class Workers:
 
     def _open_database(self) -> None:
         if self._database is None:
-            self._database = self._resources.enter_context(open_database(read_settings()))
-            self._resources.callback(setattr, self, "_database", None)
+            with interrupts_wait():
+                self._database = self._resources.enter_context(open_database(read_settings()))
+                self._resources.callback(setattr, self, "_database", None)
+                self._resources.callback(let_go, self._database, self)
+            claim(self._database, self)
 
     def _start(self, how_many: int) -> list[WorkerProcess]:
         assert self._database is not None  # noqa: S101 - it is open: for the type checker
         assignment = Assignment(self._database, self._settings, self._app_file)
         processes = warm_processes("widget_store.lab.crash_run")
         started: list[WorkerProcess] = []
-        for _ in range(how_many):
-            worker = WorkerProcess(processes, assignment)
-            started.append(worker)
-            self._workers.append(worker)
-            if len(self._workers) == 1:
-                worker.wait_until_ready()  # it makes the tables; two that make them at once get in each other's way
-        for worker in started:
-            if not worker.name:
-                worker.wait_until_ready()
+        try:
+            for _ in range(how_many):
+                with interrupts_wait():
+                    worker = WorkerProcess(processes, assignment)
+                    started.append(worker)
+                    self._workers.append(worker)
+                if len(self._workers) == 1:
+                    worker.wait_until_ready()  # it makes the tables; two that make them at once get in each other's way
+            for worker in started:
+                if not worker.name:
+                    worker.wait_until_ready()
+        except BaseException:  # also when the learner interrupts it: nobody knows the name of one that is not ready
+            self._kill(started)
+            raise
         return started
+
+    def _kill(self, workers: list[WorkerProcess]) -> None:
+        """Kill workers for good and forget them."""
+        with interrupts_wait():
+            for worker in list(workers):
+                worker.kill()
+                self._workers.remove(worker)
 
     def _named(self, name: str) -> WorkerProcess:
         for worker in self._workers:
