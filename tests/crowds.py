@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 
 from tests.support import Serving, eventually
-from widget_store.database import Database
+from widget_store.databases import Database
 from widget_store.lab import invariants
 from widget_store.lab.soak import Crowd
 

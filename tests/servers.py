@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import psycopg
 from sqlalchemy.engine import URL
 
 from tests.support import PATIENCE_SECONDS, new_key
-from widget_store.database import server_pid
+from widget_store.databases import at_url, programs, server_pid
 
 
 @dataclass(frozen=True)
@@ -21,16 +20,13 @@ class Server:
     """A PostgreSQL server in a folder, which listens on a Unix socket there."""
 
     folder: Path
-    programs: Path
-    system_user: str | None
 
     def run(self, program: str, *arguments: str | Path) -> None:
-        """Run one of PostgreSQL's programs as the system user that the server belongs to."""
-        command = [self.programs / program, *arguments]
+        """Run one of PostgreSQL's programs as the account that the server belongs to."""
         subprocess.run(
-            command,
-            user=self.system_user,
+            programs.command(program, *arguments),
             cwd=self.folder,
+            env=programs.environment() | {"PGPASSFILE": str(self.folder / "passwords")},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             timeout=PATIENCE_SECONDS,
@@ -68,9 +64,9 @@ def copied(
     place = folder / new_key()
     place.mkdir(mode=0o700)
     os.chown(place, original.folder.stat().st_uid, -1)
-    copy = Server(place, original.programs, original.system_user)
+    copy = Server(place)
     how = ["-R"] if follow else []
-    copy.run("pg_basebackup", "-h", socket, "-U", "postgres", "-D", place, "-c", "fast", *how)
+    original.run("pg_basebackup", "-h", socket, "-U", "postgres", "-D", place, "-c", "fast", *how)
     (place / ".s.PGSQL.5432.lock").unlink(missing_ok=True)  # copied with the rest: the original's socket is there, too
     with (place / "pg_hba.conf").open("a") as rules:
         rules.write(f"{access}\n")
@@ -84,9 +80,8 @@ def copied(
 
 def sql(url: URL, *statements: str) -> list[Any]:
     """Run statements, each in a transaction of its own; return the rows of the last."""
-    address = url.set(drivername="postgresql").render_as_string(hide_password=False)
     rows: list[Any] = []
-    with psycopg.connect(address, autocommit=True) as connection:
+    with at_url(url.render_as_string(hide_password=False)).connect() as connection:
         for statement in statements:
             cursor = connection.execute(statement.encode())
             rows = cursor.fetchall() if cursor.description else []

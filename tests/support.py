@@ -17,10 +17,10 @@ from typing import Any, TypeVar
 
 import httpx
 import psutil
-import psycopg
 import sqlalchemy as sa
 
-from widget_store.database import Database
+from widget_store.databases import Database
+from widget_store.machine import AS_ON_WINDOWS, SWITCH
 from widget_store.schema import FULL_SHELF
 
 T = TypeVar("T")
@@ -59,7 +59,7 @@ def new_key() -> str:
 
 def environment(**settings: str) -> dict[str, str]:
     """The environment for a process of the store: this one's, with only these settings."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("WIDGET_STORE_")}
+    kept = {name: value for name, value in os.environ.items() if name == SWITCH or not name.startswith("WIDGET_STORE_")}
     return kept | settings
 
 
@@ -79,7 +79,7 @@ def command(*arguments: str, **settings: str) -> "subprocess.CompletedProcess[st
 
 def cut_connections(database: Database) -> None:
     """End every session of a PostgreSQL database, as a restart of its server does."""
-    with psycopg.connect(database.url.replace("postgresql+psycopg", "postgresql"), autocommit=True) as connection:
+    with database.connect() as connection:
         connection.execute(
             "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -213,6 +213,10 @@ def serving(folder: Path, *arguments: str, **settings: str) -> Iterator[Serving]
     Most of a start is the import of DBOS, and most of the tests' time was starts. Here a process that has imported
     everything forks the supervisor, and the supervisor forks its workers. All else is as in `serving_cold`.
     """
+    if AS_ON_WINDOWS:
+        with serving_cold(folder, *arguments, **settings) as store:
+            yield store
+        return
     output = folder / f"serve-{new_key()}.log"
     process = Forked(["serve", "--port", "0", *arguments], environment(**FAST | settings), output)
     with _ended(Serving(process, output)) as store:

@@ -28,7 +28,7 @@ def uses_of_dbos(source: str) -> Iterator[str]:
 
 @pytest.mark.parametrize("module", sorted(LAB.rglob("*.py")), ids=lambda path: str(path.relative_to(LAB)))
 def test_the_lab_never_gets_hold_of_dbos(module: Path) -> None:
-    assert list(uses_of_dbos(module.read_text())) == []
+    assert list(uses_of_dbos(module.read_text(encoding="utf-8"))) == []
 
 
 @pytest.mark.parametrize(

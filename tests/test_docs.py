@@ -3,6 +3,7 @@
 import argparse
 import json
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from widget_store.lab.checks import all_exercises
 from widget_store.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "INSTRUCTORS.md", "CHANGELOG.md"]
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "INSTRUCTORS.md", "CHANGELOG.md", "docs/your-own-ci.md"]
 
 
 def rows(heading: str) -> list[list[str]]:
@@ -37,10 +38,15 @@ def test_the_readme_has_every_command() -> None:
     assert [cells[0].strip("`") for cells in rows("Commands")] == list(commands.choices)
 
 
-def block(language: str) -> str:
-    """The one block of the README in a language."""
-    (text,) = re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
-    return str(text)
+def blocks(language: str, document: str) -> list[str]:
+    """The blocks of a document in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / document).read_text(), re.MULTILINE | re.DOTALL)
+
+
+def block(language: str, document: str = "README.md") -> str:
+    """The one block of a document in a language."""
+    (text,) = blocks(language, document)
+    return text
 
 
 def test_the_recipe_for_a_container_starts_a_store_with_options_it_has() -> None:
@@ -63,10 +69,21 @@ def test_the_recipe_for_kubernetes_fits_the_store() -> None:
     assert service["spec"]["selector"] == deployment["spec"]["template"]["metadata"]["labels"]
 
 
+def test_the_workflow_for_ci_runs_the_lines_of_the_shell_on_databases_that_are_accepted() -> None:
+    job = yaml.safe_load(block("yaml", "docs/your-own-ci.md"))["jobs"]["nbval"]
+    lines = [step["run"] for step in job["steps"] if "run" in step]
+    assert lines == blocks("sh", "docs/your-own-ci.md")[0].splitlines()
+    (extra,) = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["nbval"]
+    assert f'"{extra}"' in lines[1]
+    for url in [each["url"] for each in job["strategy"]["matrix"]["include"] if each["url"]]:
+        assert Settings(database_url=url).database_url == url
+
+
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_link_to_a_file_leads_somewhere(document: str) -> None:
-    targets = re.findall(r"\]\(([^)#\s]+)", (ROOT / document).read_text())
-    assert [target for target in targets if "://" not in target and not (ROOT / target).exists()] == []
+    path = ROOT / document
+    targets = re.findall(r"\]\(([^)#\s]+)", path.read_text())
+    assert [target for target in targets if "://" not in target and not (path.parent / target).exists()] == []
 
 
 def test_contributing_names_only_files_that_exist() -> None:

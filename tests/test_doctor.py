@@ -1,4 +1,4 @@
-"""`widget-store doctor`: it finds what is wrong, and says how to mend it."""
+"""`widget-store doctor`: it finds what is wrong, and says how to fix it."""
 
 import re
 import socket
@@ -10,7 +10,7 @@ import pytest
 
 from tests.support import NEVER_ANSWERS, command
 from widget_store import doctor
-from widget_store.database import Database
+from widget_store.databases import Database
 
 
 @pytest.mark.parametrize(
@@ -43,10 +43,10 @@ def test_a_database_that_does_not_answer_is_a_failure_with_its_mend_and_no_passw
 
 
 def says(check: Callable[[], str], finding: type[doctor.Finding]) -> str:
-    """What a check finds wrong and its mend."""
+    """What a check finds wrong and its fix."""
     with pytest.raises(finding) as caught:
         check()
-    return f"{caught.value.found} {caught.value.mend}"
+    return f"{caught.value.found} {caught.value.fix}"
 
 
 def test_a_version_out_of_bounds_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:

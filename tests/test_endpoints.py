@@ -25,7 +25,7 @@ from tests.support import (
     new_key,
     serving,
 )
-from widget_store.database import Database
+from widget_store.databases import Database
 from widget_store.endpoints import Line, SameOriginOnly
 from widget_store.schema import FULL_SHELF, PRODUCT_ID
 

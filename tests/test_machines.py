@@ -12,7 +12,7 @@ from sqlalchemy.engine import URL
 
 from tests.servers import Server, copied
 from tests.support import DISPATCHED, Books, Serving, eventually, new_key, starting
-from widget_store.database import at_url, has_embedded_postgres
+from widget_store.databases import at_url, has_embedded_postgres
 
 NETWORK = "10.213.77"
 BRIDGE = f"ws{os.getpid()}-1"

@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-from widget_store.cli import FIRST_NOTEBOOK
+from widget_store.course.files import FIRST_LESSON
 
 ROOT = Path(__file__).parents[1]
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -92,6 +92,10 @@ def test_the_locked_build_backend_is_the_one_that_builds_the_package() -> None:
     assert backend in LOCKS["build"]
 
 
+def test_the_extra_for_nbval_asks_for_the_same_version_as_the_tests() -> None:
+    assert set(PROJECT["optional-dependencies"]["nbval"]) < set(LOCKS["test"])
+
+
 def test_the_conda_environment_asks_for_the_same_versions_as_the_package() -> None:
     asked, paths = conda()
     del asked["python"], asked["pip"]
@@ -154,7 +158,7 @@ def test_the_readme_names_every_direct_dependency() -> None:
 def test_codespaces_opens_the_first_notebook_and_installs_as_everybody_does() -> None:
     container = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text())
     (opened,) = container["customizations"]["codespaces"]["openFiles"]
-    assert opened == FIRST_NOTEBOOK.as_posix()
+    assert opened == f"notebooks/{FIRST_LESSON}"
     assert (ROOT / opened).is_file()
     assert container["postCreateCommand"] == "make setup"
     assert (ROOT / ".devcontainer" / container["build"]["dockerfile"]).is_file()

@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import BACKENDS
 from tests.support import PATIENCE_SECONDS, Books, Serving, eventually, new_key, serving
 from widget_store import executors
-from widget_store.database import Database
+from widget_store.databases import Database
 
 pytestmark = pytest.mark.slow("starts stores, and kills them")
 

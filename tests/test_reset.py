@@ -2,15 +2,15 @@
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
-from tests.support import Books, Serving, command, eventually, new_key, serving, starting
+from tests.support import PATIENCE_SECONDS, Books, Serving, command, eventually, new_key, serving, starting
 from widget_store import executors, reset
-from widget_store.database import Database, open_database
+from widget_store.databases import Database, open_database
 from widget_store.errors import StoreRunning
 from widget_store.reset import reset_store
 from widget_store.schema import FULL_SHELF, create_tables
@@ -83,11 +83,11 @@ def test_a_reset_looks_for_a_running_store_while_none_can_start(
     engine = sa.create_engine(database.url, connect_args=impatient, poolclass=sa.NullPool)
     looked = []
 
-    def look(database: Database) -> bool:
+    def look(database: Database, besides: Sequence[str]) -> bool:
         with pytest.raises(sa.exc.OperationalError, match="lock"), engine.begin() as connection:
             create_tables(connection)  # as a store does when it starts
         looked.append(database)
-        return executors.any_store_runs(database)
+        return executors.any_store_runs(database, besides)
 
     reset_store(settings)  # makes the tables: who makes them keeps others out anyway
     monkeypatch.setattr(reset, "any_store_runs", look)
@@ -122,6 +122,32 @@ def test_a_store_that_is_started_during_a_reset_comes_up_after_it(
         eventually(started[0].is_ready, "a store that is ready")
         assert started[0].sell(new_key()) == 1
         assert Books(fresh).violations() == []
+
+
+@pytest.mark.slow("four stores at a time ask for the database, and those that do not get it wait five seconds")
+def test_of_fresh_stores_at_once_one_is_given_the_database_and_the_others_a_sentence(
+    new_database: Callable[[str], Database], database: Database, public_folder: Path
+) -> None:
+    fresh = new_database("sqlite" if database.is_sqlite else "postgresql")
+    with contextlib.ExitStack() as stack:
+        racers = [
+            stack.enter_context(starting(public_folder, "--fresh", WIDGET_STORE_DATABASE_URL=fresh.url))
+            for _ in range(4)
+        ]
+        eventually(lambda: any(_is_ready(each) for each in racers), "a store that is ready")
+        (winner,) = [each for each in racers if _is_ready(each)]
+        assert winner.sell(new_key()) == 1
+        for loser in racers:
+            if loser is not winner:
+                assert loser.process.wait(PATIENCE_SECONDS) == 1
+                assert "Another store is open on the same database" in loser.output.read_text()
+                assert "Traceback" not in loser.output.read_text()
+        assert winner.sell(new_key()) == 2, "nobody has reset it meanwhile"
+        assert Books(fresh).violations() == []
+
+
+def _is_ready(store: Serving) -> bool:
+    return "ready http" in store.output.read_text()
 
 
 def test_a_reset_leaves_a_database_running_that_this_process_has_open(data_dir: Path) -> None:

@@ -33,7 +33,7 @@ from hypothesis.stateful import (
 from tests.conftest import BACKENDS
 from tests.support import CANCELLED, DISPATCHED, PAID, ROOT, Serving, eventually, lives, new_key, serving
 from widget_store.crashes import checkout_points
-from widget_store.database import Database
+from widget_store.databases import Database
 from widget_store.lab import invariants
 
 pytestmark = pytest.mark.slow("plays many stories, and kills a store in most of them")

@@ -29,8 +29,9 @@ from tests.support import (
     starting,
 )
 from tests.support import serving_cold as serving
-from widget_store.database import Database, at_url
+from widget_store.databases import Database, at_url
 from widget_store.errors import StoreDidNotStart
+from widget_store.machine import AS_ON_WINDOWS
 from widget_store.processes import Processes
 from widget_store.settings import read_settings
 from widget_store.supervisor import Plan, _WorkerProcess
@@ -130,7 +131,7 @@ def test_a_worker_may_die_more_often_than_five_times_once_it_was_ready(public_fo
         assert store.worker().is_running()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there nothing is forked")
+@pytest.mark.skipif(AS_ON_WINDOWS, reason="there nothing is forked")
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_killed_fork_server_is_replaced_as_its_workers_are(public_folder: Path, url: str, workers: str) -> None:
     """The system may choose it when memory runs out. The workers end with it, as with the supervisor."""
@@ -210,7 +211,7 @@ LOSES_THE_DATABASE = """
 import os
 from pathlib import Path
 from tests.support import cut_connections
-from widget_store.database import at_url
+from widget_store.databases import at_url
 from widget_store.workflows import checkout_workflow
 
 starts = Path(__file__).with_suffix(".starts")

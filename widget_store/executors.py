@@ -6,8 +6,8 @@ places in a row, `worker-1`, `worker-2`, …, and a store takes the first that a
 process that holds it: an advisory lock on PostgreSQL, a file lock beside an SQLite file.
 """
 
-from collections.abc import Iterable
-from itertools import count, islice
+from collections.abc import Collection, Iterable
+from itertools import count, islice, takewhile
 from pathlib import Path
 from typing import ClassVar, Protocol
 
@@ -15,10 +15,9 @@ import fasteners
 import psycopg
 from sqlalchemy.engine import make_url
 
-from widget_store.database import Database, until_the_peer_is_lost
+from widget_store.databases import Database, until_the_peer_is_lost
 
 _ADVISORY_CLASS = 0x57494447  # "WIDG": keeps our locks apart from those of other programs on the same database
-_OF_A_NOTEBOOK = 0  # the workers' places begin with 1
 
 
 class ExecutorIds(Protocol):
@@ -44,6 +43,19 @@ def claim(database: Database, workers: int) -> ExecutorIds:
     return _AdvisoryLocks(database, count(1), workers)
 
 
+def claim_first(database: Database, workers: int) -> ExecutorIds:
+    """Take the very first executor ids of a database, in their order; those from the first that is held are left.
+
+    Of several that ask at the same time, one is given `worker-1`, and the others nothing.
+
+    Raises:
+        psycopg.OperationalError: When PostgreSQL does not answer.
+    """
+    if database.is_sqlite:
+        return _FileLocks(database, count(1), workers, in_a_row=True)
+    return _AdvisoryLocks(database, count(1), workers, in_a_row=True)
+
+
 def claim_those(database: Database, executor_ids: Iterable[str]) -> ExecutorIds:
     """Take those of the executor ids that are free. What is no id of ours is passed over.
 
@@ -56,26 +68,17 @@ def claim_those(database: Database, executor_ids: Iterable[str]) -> ExecutorIds:
     return _AdvisoryLocks(database, places)
 
 
-def claim_for_notebook(database: Database) -> ExecutorIds | None:
-    """Take the one place of a database that is for a notebook, before it resets and starts a store; None if it is taken.
+def any_store_runs(database: Database, besides: Collection[str] = ()) -> bool:
+    """Whether any store, here or on another machine, holds an executor id of this database.
 
-    It is no worker's place: a store in a terminal does not ask for it, and `any_store_runs` does not see it.
-
-    Raises:
-        psycopg.OperationalError: When PostgreSQL does not answer.
+    Args:
+        database: Where the ids are held.
+        besides: Ids that are not looked at: the caller's own.
     """
-    held = (_FileLocks if database.is_sqlite else _AdvisoryLocks)(database, [_OF_A_NOTEBOOK])
-    if held.ids:
-        return held
-    held.release()
-    return None
-
-
-def any_store_runs(database: Database) -> bool:
-    """Whether any store, here or on another machine, holds an executor id of this database."""
+    own = {place for place in map(_place, besides) if place is not None}
     if database.is_sqlite:
-        return _FileLocks.any_held(database)
-    return _AdvisoryLocks.any_held(database)
+        return _FileLocks.any_held(database, own)
+    return _AdvisoryLocks.any_held(database, own)
 
 
 def _executor_id(place: int) -> str:
@@ -88,18 +91,21 @@ def _place(executor_id: str) -> int | None:
 
 
 class _AdvisoryLocks:
-    def __init__(self, database: Database, places: Iterable[int], wanted: int | None = None) -> None:
+    def __init__(
+        self, database: Database, places: Iterable[int], wanted: int | None = None, *, in_a_row: bool = False
+    ) -> None:
         self._connection = _connect(database)
-        self.ids = [_executor_id(place) for place in islice(filter(self._try_lock, places), wanted)]
+        free = (takewhile if in_a_row else filter)(self._try_lock, places)
+        self.ids = [_executor_id(place) for place in islice(free, wanted)]
 
     @staticmethod
-    def any_held(database: Database) -> bool:
+    def any_held(database: Database, own: Collection[int] = ()) -> bool:
         with _connect(database) as connection:
             held = connection.execute(
                 "SELECT 1 FROM pg_locks JOIN pg_database ON pg_locks.database = pg_database.oid"
-                " WHERE locktype = 'advisory' AND classid = %s AND objid <> %s AND datname = current_database()"
-                " LIMIT 1",
-                [_ADVISORY_CLASS, _OF_A_NOTEBOOK],
+                " WHERE locktype = 'advisory' AND classid = %s AND datname = current_database()"
+                " AND objid <> ALL(%s) LIMIT 1",
+                [_ADVISORY_CLASS, list(own)],
             )
             return held.fetchone() is not None
 
@@ -123,18 +129,23 @@ class _FileLocks:
     # the process closes the file, also through another handle. So what this process holds is not opened again.
     _held_here: ClassVar[set[Path]] = set()
 
-    def __init__(self, database: Database, places: Iterable[int], wanted: int | None = None) -> None:
+    def __init__(
+        self, database: Database, places: Iterable[int], wanted: int | None = None, *, in_a_row: bool = False
+    ) -> None:
         self._database = database
         self._locks: dict[Path, fasteners.InterProcessLock] = {}
-        self.ids = [_executor_id(place) for place in islice(filter(self._try_lock, places), wanted)]
+        free = (takewhile if in_a_row else filter)(self._try_lock, places)
+        self.ids = [_executor_id(place) for place in islice(free, wanted)]
 
     @staticmethod
     def _path(database: Database, place: int) -> Path:
         return Path(f"{make_url(database.url).database}.{_executor_id(place)}.lock")
 
     @classmethod
-    def any_held(cls, database: Database) -> bool:
+    def any_held(cls, database: Database, own: Collection[int] = ()) -> bool:
         for place in count(1):
+            if place in own:
+                continue
             if not cls._path(database, place).exists():
                 return False
             probe = cls(database, [place])
@@ -166,5 +177,4 @@ class _FileLocks:
 
 
 def _connect(database: Database) -> psycopg.Connection:
-    url = make_url(database.url).set(drivername="postgresql").render_as_string(hide_password=False)
-    return psycopg.connect(url, autocommit=True, connect_timeout=5, **until_the_peer_is_lost(database.url))
+    return database.connect(**until_the_peer_is_lost(database.url))

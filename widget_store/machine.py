@@ -7,5 +7,7 @@ the tests on Linux, too. It is a stand-in: it shows that this code works, not th
 import os
 import sys
 
-AS_ON_WINDOWS = sys.platform == "win32" or os.environ.get("WIDGET_STORE_AS_ON_WINDOWS") == "1"
+SWITCH = "WIDGET_STORE_AS_ON_WINDOWS"
+"""The name of the variable, for whoever starts a process without our other variables."""
+AS_ON_WINDOWS = sys.platform == "win32" or os.environ.get(SWITCH) == "1"
 """Whether to start processes as new interpreters, end them without signals, and connect by TCP only."""

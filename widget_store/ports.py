@@ -1,8 +1,10 @@
 """Where the store listens, and who is there already."""
 
 import contextlib
+import re
 import secrets
 import socket
+import sys
 
 import psutil
 
@@ -50,7 +52,10 @@ def _bound(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # Named TCP, for asyncio to see that it is: only then are answers sent at once, and not held back for 40 ms (Nagle).
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if sys.platform != "win32":
+        # Take the port although connections of a dead process linger on it. Windows does that without being asked, and
+        # there this option has another meaning: two programs could listen on one port.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
         listener.listen(socket.SOMAXCONN)
@@ -76,5 +81,7 @@ def _taken_by(port: int) -> str:
 
 def _is_supervisor(process: psutil.Process) -> bool:
     """Whether this is the process that starts a store's worker again when only the worker is ended."""
-    command = " ".join(process.cmdline()).replace("-", "_")
-    return "widget_store serve" in command
+    with contextlib.suppress(psutil.Error):  # it has ended, or belongs to somebody else, as all programs' ancestors do
+        # On Windows the command is `python.exe …\\widget-store.exe serve …`.
+        return re.search(r"widget[-_]store(\.exe)? serve\b", " ".join(process.cmdline())) is not None
+    return False

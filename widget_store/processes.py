@@ -1,118 +1,112 @@
-"""Where processes come from, and how they end. This module imports nothing slow: it is there before anything slow is.
-
-An interrupt is Ctrl-C in a terminal, or *Kernel, Interrupt* in a notebook. Both send SIGINT to a whole process group, and
-only one process of it shall act: the supervisor, or the kernel.
-"""
+"""Where worker processes come from. This module imports nothing slow: it is there before anything slow is."""
 
 import contextlib
 import multiprocessing as mp
 import os
 import signal
-import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
-from types import FrameType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from multiprocessing.context import SpawnContext
+from multiprocessing.process import BaseProcess
+from typing import Any, TypeAlias
 
 from widget_store.machine import AS_ON_WINDOWS
 
-if TYPE_CHECKING:
-    from multiprocessing.context import ForkServerContext, SpawnContext  # Windows has only the second
+if sys.platform == "win32":
+    from multiprocessing.connection import PipeConnection
 
-Processes: TypeAlias = "ForkServerContext | SpawnContext"
+    Connection: TypeAlias = PipeConnection
+    Processes: TypeAlias = SpawnContext
+else:
+    from multiprocessing import connection
+    from multiprocessing.context import ForkServerContext
+
+    Connection: TypeAlias = connection.Connection
+    Processes: TypeAlias = ForkServerContext | SpawnContext
+
+_LONGEST_SOCKET = 103  # bytes in the name of a Unix socket: 103 on macOS, 107 on Linux
+_SOCKET_OF_FORK_SERVER = "/pymp-12345678/listener-12345678"  # as multiprocessing names it, in the temporary folder
 
 
 def warm_processes(*also: str) -> Processes:
-    """A process that has imported everything, and forks workers; where there is no fork, fresh interpreters.
+    """A process that has imported everything, and forks workers; as on Windows, fresh interpreters.
 
-    It imports while its caller goes on, so ask early. Asked again, it is the same process.
+    It imports while its caller goes on, so ask early. Asked again, it is the same process. Start what it makes with
+    `start`.
 
     Args:
         also: Modules that it shall import beside those of the server.
     """
-    if sys.platform != "win32":
-        from multiprocessing import resource_tracker
-
-        resource_tracker.ensure_running()  # now, for its start lets through what `out_of_reach` blocks
-    if AS_ON_WINDOWS:
+    if sys.platform == "win32" or AS_ON_WINDOWS:
         return mp.get_context("spawn")
     from multiprocessing import forkserver
 
     context = mp.get_context("forkserver")
-    context.set_forkserver_preload(["widget_store.warm", *also])
-    with out_of_reach():
+    context.set_forkserver_preload(["widget_store.apart", "widget_store.warm", *also])
+    _take_a_short_temporary_folder()
+    with interrupts_wait(), _kept_from_children():
         forkserver.ensure_running()
     return context
 
 
-GROUP_OF_ITS_OWN: dict[str, Any] = (
-    {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP} if sys.platform == "win32" else {"start_new_session": True}
-)
-"""For `subprocess.Popen`: the child is out of the reach of an interrupt, and of the terminal."""
+def start(process: BaseProcess) -> None:
+    """Start a process of `warm_processes`. It calls `stand_apart` first of all.
+
+    An interrupt waits until the process is started, and does not reach it.
+    """
+    with interrupts_wait(), _kept_from_children():
+        process.start()
+
+
+def stand_apart() -> None:
+    """Take this process out of the reach of Ctrl-C, and of what a notebook's *Interrupt* sends to a whole group."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform != "win32":
+        with contextlib.suppress(PermissionError):  # it has a group of its own already
+            os.setsid()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+def apart() -> dict[str, Any]:
+    """The arguments with which `subprocess.Popen` starts a process in a group of its own: see `stand_apart`."""
+    if sys.platform == "win32":
+        import subprocess
+
+        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+    return {"start_new_session": True}
 
 
 @contextlib.contextmanager
 def interrupts_wait() -> Iterator[None]:
-    """An interrupt that comes in this block acts at its end. So no process is started of which nobody knows.
+    """Let Ctrl-C wait until the block ends: what is started in it is known, what is ended in it has ended.
 
-    It is not enough to block the signal: the system gives it to another thread then, and Python acts on it in the main
-    thread all the same. Keep the block short, and note in it what it has made.
-
-    Raises:
-        KeyboardInterrupt: At the end of the block.
+    To block the signal would not do: a notebook's kernel has other threads, which would take it, and Python would
+    raise KeyboardInterrupt here all the same.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield  # Python interrupts the main thread only
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield  # only the main thread is interrupted; and not even that one, where the signal is ignored
         return
-    noted: list[tuple[int, FrameType | None]] = []
-    before = signal.signal(signal.SIGINT, lambda which, frame: noted.append((which, frame)))
+    noted: list[Any] = []
+    signal.signal(signal.SIGINT, lambda *which: noted.append(which))
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-        if noted and callable(before):
+        if noted:
             before(*noted[0])
 
 
-@contextlib.contextmanager
-def out_of_reach() -> Iterator[None]:
-    """What is started in this block never gets an interrupt: for `multiprocessing`, which makes no group of its own.
-
-    Raises:
-        KeyboardInterrupt: At the end of the block: see `interrupts_wait`.
-    """
-    with interrupts_wait():
-        if sys.platform == "win32":
-            yield
-            return
-        # A program inherits what is blocked, from its first instruction on. A handler would be lost on the way.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            yield
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 def end_with_parent() -> None:
-    """Let this process end as soon as the one that started it has: without it, it would be an orphan.
-
-    How it learns this: `multiprocessing` gives both a pipe, and the system closes the parent's end of it.
-    """
+    """Let this process end as soon as the one that started it has: without it, it would be an orphan."""
     parent = mp.parent_process()
-    if parent is None:
-        return
-    if sys.platform == "linux":
-        # A thread is not enough: a learner's code may hold Python's lock, and then no other thread runs. So the system
-        # is asked for a signal, too. Nobody handles this one, and so it ends the process.
-        import fcntl
-
-        fcntl.fcntl(parent.sentinel, fcntl.F_SETOWN, os.getpid())
-        fcntl.fcntl(parent.sentinel, fcntl.F_SETFL, fcntl.fcntl(parent.sentinel, fcntl.F_GETFL) | os.O_ASYNC)
 
     def follow() -> None:
-        parent.join()
-        os._exit(1)
+        if parent is not None:
+            parent.join()
+            os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()
 
@@ -125,3 +119,39 @@ def be_silent() -> None:
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
 
+
+@contextlib.contextmanager
+def _kept_from_children() -> Iterator[None]:
+    """Block SIGINT for what is started in the block, until it stands apart: a new process inherits the blocking."""
+    if sys.platform == "win32":
+        yield
+        return
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # in the block it would be started with a blocking of its own, and end ours
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _take_a_short_temporary_folder() -> None:
+    """Let multiprocessing have a folder whose name is short enough for a socket, whatever TMPDIR is.
+
+    It makes a private folder in the temporary one, once, and removes it at the end.
+    """
+    from multiprocessing.util import get_temp_dir
+
+    usual = tempfile.gettempdir()
+    if len(os.fsencode(usual + _SOCKET_OF_FORK_SERVER)) <= _LONGEST_SOCKET:
+        return
+    short = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - a private folder is made in it
+    for folder in short:
+        if os.access(folder, os.W_OK | os.X_OK):
+            tempfile.tempdir = folder
+            try:
+                get_temp_dir()
+            finally:
+                tempfile.tempdir = usual
+            return

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from dbos import DBOSClient, WorkflowStatus
 
 from widget_store import executors
-from widget_store.database import Database
+from widget_store.databases import Database
 
 APP_NAME = "widget-store"
 # DBOS recovers a workflow only in the version of the code that started it. Unpinned, the version is a hash of the

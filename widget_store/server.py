@@ -6,6 +6,7 @@ Everything is put together here, once: the other modules are handed what they ne
 import contextlib
 import gc
 import io
+import os
 import socket
 import sqlite3
 import sys
@@ -24,7 +25,7 @@ from sqlalchemy import event
 from widget_store import exactly_once, workflows
 from widget_store.application import Application, load_application
 from widget_store.crashes import CrashPoints
-from widget_store.database import Database, until_the_peer_is_lost
+from widget_store.databases import Database, until_the_peer_is_lost
 from widget_store.endpoints import LOOPBACK, create_app
 from widget_store.errors import AppFileError
 from widget_store.http_server import HttpServer
@@ -191,6 +192,8 @@ def _launch(
     worker: Worker, system: sa.Engine, transactions: sa.Engine, crash_points: CrashPoints | None
 ) -> Application:
     """Launch DBOS with everything registered, and return what is to be served."""
+    for name in [name for name in os.environ if name.startswith("DBOS_")]:
+        del os.environ[name]  # of somebody's own application: a name, a version, the key of a control plane
     workflows.pace.payment_timeout = worker.settings.payment_timeout
     workflows.pace.dispatch_interval = worker.settings.dispatch_interval
     version = worker.application_version

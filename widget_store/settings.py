@@ -1,5 +1,7 @@
 """Every setting, once, from the environment; the README's table of settings is checked against this class."""
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -15,9 +17,22 @@ _CHECKOUT = Path(__file__).resolve().parent.parent
 
 
 def default_data_dir() -> Path:
-    """`.widget_store` in the checkout of this project, or in the home folder when the kit is an installed package."""
-    home = _CHECKOUT if (_CHECKOUT / "pyproject.toml").exists() else Path.home()
-    return home / ".widget_store"
+    """`.widget_store` in this account's own checkout of the project; in its home when the kit is installed elsewhere.
+
+    Raises:
+        SettingError: When it would be in the home folder, and this account has none.
+    """
+    if (_CHECKOUT / "pyproject.toml").exists() and _is_own(_CHECKOUT):
+        return _CHECKOUT / ".widget_store"
+    try:
+        return Path.home() / ".widget_store"
+    except RuntimeError:
+        raise SettingError(f"This account has no home folder: set {PREFIX}DATA_DIR to a folder of yours.") from None
+
+
+def _is_own(checkout: Path) -> bool:
+    """Whether it belongs to this account. A class may share one checkout: each account then has its data at home."""
+    return sys.platform == "win32" or checkout.stat().st_uid == os.geteuid()
 
 
 def _usable_url(url: str) -> str:

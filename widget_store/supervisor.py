@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,19 @@ from typing import Any
 import psycopg
 
 from widget_store import executors
-from widget_store.database import Database, open_database
+from widget_store.databases import Database, open_database
 from widget_store.errors import DatabaseUnavailable, StoreDidNotStart, WidgetStoreError
+from widget_store.machine import AS_ON_WINDOWS
 from widget_store.ports import free_port, listen
-from widget_store.processes import Processes, end_with_parent, out_of_reach, warm_processes
+from widget_store.processes import Connection, Processes, end_with_parent, stand_apart, start, warm_processes
+from widget_store.reset import claim_fresh
 from widget_store.settings import Settings
 
 _DEATHS_AT_START = 5
 _STOP_WITHIN_SECONDS = 3.0
 _LOOK_EVERY_SECONDS = 1.0
+_LOOK_AT_STDIN_EVERY_SECONDS = 0.05
+_END_WITHIN_SECONDS = 10.0  # more than a stop takes: the workers, and the embedded PostgreSQL
 
 
 @dataclass(frozen=True)
@@ -43,14 +47,11 @@ class Plan:
     any_host: bool = False
     stop_with_stdin: bool = False
     application_version: str | None = None  # the store's own
+    fresh: bool = False  # reset the store first
 
 
 def run(plan: Plan, announce: Callable[[str], None]) -> None:
-    """Serve until Ctrl-C, SIGTERM or the end of the terminal, and leave no process behind.
-
-    Args:
-        plan: What to serve.
-        announce: Is given the URL once the store answers.
+    """Serve until SIGTERM or Ctrl-C, and leave no process behind. `announce` is given the URL once the store answers.
 
     Raises:
         WidgetStoreError: When the store can't be started, or can't be kept alive.
@@ -78,7 +79,8 @@ class Supervisor:
 
     def run(self, announce: Callable[[str], None]) -> None:
         """Keep the workers alive, until it is time to stop; `announce` is given the URL once all of them answer."""
-        ids = executors.claim(self._database, self._plan.workers)
+        claim = claim_fresh if self._plan.fresh else executors.claim
+        ids = claim(self._database, self._plan.workers)
         workers = [_WorkerProcess(self._plan, self._processes) for _ in ids.ids]
         try:
             self._start(workers, ids)
@@ -195,8 +197,7 @@ class _WorkerProcess:
             name="worker",
         )
         try:
-            with out_of_reach():
-                process.start()
+            start(process)
         except (EOFError, ConnectionError):  # a death at start, like others: the next start makes a new fork server
             self._reason = "the process that forks the workers was ended"
         else:
@@ -225,7 +226,9 @@ class _WorkerProcess:
         return self._reason or how
 
     def terminate(self) -> None:
-        if self._process is not None:
+        if AS_ON_WINDOWS:  # which can't ask a process to end
+            self.kill()
+        elif self._process is not None:
             self._process.terminate()
 
     def kill(self) -> None:
@@ -274,11 +277,10 @@ def _stop_signals(stop_with_stdin: bool) -> Iterator[Connection]:
         with contextlib.suppress(OSError):
             noted.send_bytes(b"stop")
 
-    whiches = [signal.SIGTERM, signal.SIGINT]
-    # The terminal is closed. Whoever wants the store to outlive it has started it with nohup, which lets it ignore this.
+    which_stop = [signal.SIGTERM, signal.SIGINT]
     if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        whiches.append(signal.SIGHUP)
-    before = {which: signal.signal(which, note) for which in whiches}
+        which_stop.append(signal.SIGHUP)  # the terminal was closed; with `nohup` the store goes on
+    before = {which: signal.signal(which, note) for which in which_stop}
     if stop_with_stdin:
         threading.Thread(target=_when_stdin_ends, args=(note,), daemon=True).start()
     try:
@@ -290,16 +292,32 @@ def _stop_signals(stop_with_stdin: bool) -> Iterator[Connection]:
 
 def _when_stdin_ends(act: Callable[[], None]) -> None:
     # Not through `sys.stdin`: a thread that waits inside its buffer is a fatal error when the interpreter ends.
-    while os.read(sys.stdin.fileno(), 4096):
-        pass
+    stdin = sys.stdin.fileno()
+    if sys.platform == "win32":
+        # Never in the midst of a read: there a process that is started meanwhile, and is given the same pipe, waits
+        # for that read to end before it begins (CPython's issue 78961). So no worker would ever start.
+        import _winapi
+        import msvcrt
+
+        with contextlib.suppress(OSError):  # its other end is closed
+            while True:
+                if _winapi.PeekNamedPipe(msvcrt.get_osfhandle(stdin))[0]:
+                    os.read(stdin, 4096)
+                time.sleep(_LOOK_AT_STDIN_EVERY_SECONDS)
+    else:
+        while os.read(stdin, 4096):
+            pass
     act()
+    # Whoever held it has died, perhaps: nobody is left to end a store that hangs, as in a start of the database.
+    time.sleep(_END_WITHIN_SECONDS)
+    os._exit(1)
 
 
 def _serve_in_this_process(
     executor_id: str, plan: Plan, database: Database, listener: socket.socket | None, to_supervisor: Connection
 ) -> None:
     """The whole life of a worker process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    stand_apart()
     end_with_parent()
     from widget_store.crashes import CrashPoints
     from widget_store.recovery import APPLICATION_VERSION

@@ -91,7 +91,7 @@ def ran_twice_at_once(diary: Iterable[dict[str, Any]]) -> Iterator[str]:
 
 def nothing_ran_twice_at_once(_connection: object) -> Iterator[str]:
     """The rule for the crash test."""
-    yield from ran_twice_at_once(map(json.loads, DIARY.read_text().splitlines()))
+    yield from ran_twice_at_once(map(json.loads, DIARY.read_text(encoding="utf-8").splitlines()))
 
 
 INVARIANTS = [nothing_ran_twice_at_once]

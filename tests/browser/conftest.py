@@ -9,6 +9,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from tests.browser.jupyter import FrontEnd, Jupyter, serving_notebooks
+from tests.tools.store_notebooks import copied_course
+
 SCREENSHOTS = Path(__file__).parents[2] / "test-results"
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 PANDAS = {"empty-table-header": {"enabled": False}}  # its tables have one in the corner, above the index
@@ -48,6 +51,30 @@ def page(browser: Browser) -> Iterator[Page]:
     context.set_default_timeout(60_000)
     yield context.new_page()
     context.close()
+
+
+@pytest.fixture(scope="module")
+def course(public_folder: Path) -> Iterator[Path]:
+    """A copy of the lessons; one for all tests of a module."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tempfile.tempdir", str(public_folder))
+        with copied_course() as folder:
+            yield folder
+
+
+@pytest.fixture(scope="module")
+def _server(course: Path, front_end: FrontEnd) -> Iterator[Jupyter]:
+    with serving_notebooks(front_end, course) as jupyter:
+        yield jupyter
+
+
+@pytest.fixture
+def jupyter(_server: Jupyter) -> Iterator[Jupyter]:
+    """The module's `front_end` on the copied course, in which nobody has done anything yet."""
+    for file in (_server.course / "work").glob("*.py"):
+        file.unlink()
+    yield _server
+    _server.end_kernels()
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.support import Books, Serving, serving
-from widget_store.database import Database
+from widget_store.databases import Database
 
 Barriers = Callable[[Page, str], str]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import new_key
-from widget_store.database import Database
+from widget_store.databases import Database
 from widget_store.lab import Store
 from widget_store.lab.crash_test import Plan, Report, crash_test
 from widget_store.lab.scenarios import SCENARIOS

@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from tests.support import Books, eventually
-from widget_store.database import Database
+from widget_store.databases import Database
 from widget_store.lab.bench.figures import Figure
 from widget_store.lab.bench.picture import bench_picture
 from widget_store.lab.bench.served import served

@@ -10,11 +10,11 @@ import pytest
 
 from tests.support import eventually
 from widget_store.crashes import checkout_points
-from widget_store.database import Database
+from widget_store.databases import Database
+from widget_store.databases.throwaway import open_databases
 from widget_store.lab import CrashLab, crash_lab
 from widget_store.lab.crash_lab import NO_ORDER, NO_PREDICTION, NO_STEP, Experiment, draw, first_step, in_a_line
 from widget_store.lab.crash_run import Bench, run
-from widget_store.lab.databases import open_databases
 from widget_store.lab.experiment import Crash, Look, PointNotMet
 from widget_store.lab.scenarios import SCENARIOS
 from widget_store.processes import warm_processes
@@ -95,6 +95,8 @@ def test_a_story_offers_only_what_it_comes_by() -> None:
 
 def test_what_came_of_it_is_told_in_a_line() -> None:
     assert in_a_line(PREDICTED) == "1 of 2 predictions were right. And every invariant holds in the end."
+    nothing = replace(PREDICTED, order=None, shelf=None, next_step=None)
+    assert in_a_line(nothing) == "You predicted nothing. And every invariant holds in the end."
 
 
 def test_the_outcome_is_a_table_with_names_and_a_timeline_for_each_process() -> None:
@@ -112,7 +114,7 @@ def test_the_outcome_is_a_table_with_names_and_a_timeline_for_each_process() -> 
 def test_every_control_has_a_name_and_the_repr_is_always_the_same() -> None:
     lab = CrashLab()
     controls = [one for one in _all(lab) if isinstance(one, (widgets.Button, widgets.Dropdown, widgets.Text))]
-    assert len(controls) == 7
+    assert len(controls) == 8
     assert all(control.description for control in controls)
     assert lab.crash.description == "Crash here"
     assert 'role="status"' in lab.message.value

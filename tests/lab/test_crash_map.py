@@ -12,7 +12,7 @@ from rich.console import Console
 
 from tests.support import ROOT, eventually
 from widget_store.crashes import checkout_points
-from widget_store.database import Database
+from widget_store.databases import Database
 from widget_store.errors import DatabaseUnavailable
 from widget_store.lab import CrashMap, crash_panel, try_every_crash_point
 from widget_store.lab.crash_map import LETTERS, describe, show, timeline
@@ -266,7 +266,7 @@ def test_what_failed_first_is_chosen_and_marked_and_another_point_can_be() -> No
 
 def test_every_control_has_a_name() -> None:
     controls = CrashMap(a_report()).children[1].children
-    assert [control.description for control in controls] == ["Scenario", "Killed at", "Run again"]
+    assert [control.description for control in controls] == ["Scenario", "Killed at", "Run again", "Refresh"]
     assert all(isinstance(control, (widgets.Dropdown, widgets.Button)) for control in controls)
 
 

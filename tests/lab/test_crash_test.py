@@ -14,11 +14,11 @@ import pytest
 import sqlalchemy as sa
 
 from tests.support import INTERRUPTED, ROOT, command, environment, eventually, lives
-from widget_store.database import Database, server_pid
+from widget_store.databases import Database, server_pid
+from widget_store.databases.throwaway import open_databases
 from widget_store.errors import AppFileError
 from widget_store.lab.crash_run import Bench, Result, Verdict, run
 from widget_store.lab.crash_test import Plan, Report, crash_test
-from widget_store.lab.databases import open_databases
 from widget_store.lab.scenarios import SCENARIOS, Customer, Scenario
 from widget_store.processes import warm_processes
 from widget_store.schema import OrderStatus
@@ -271,22 +271,25 @@ def a_test_that_goes_on(
         text=True,
     )
     itself = psutil.Process(process.pid)
-    eventually(lambda: len(_forked_by_its_fork_server(itself)) > 0, "a store under test")
     try:
+        eventually(lambda: len(_its_stores(itself)) > 0, "a store under test")
         yield process, itself.children(recursive=True)
     finally:
         process.kill()
         process.wait()
 
 
-def _forked_by_its_fork_server(process: psutil.Process) -> list[psutil.Process]:
-    """Its grandchildren by way of multiprocessing's fork server."""
-    forked = []
+def _its_stores(process: psutil.Process) -> list[psutil.Process]:
+    """Forked by multiprocessing's fork server; or, as on Windows, interpreters of their own."""
+    stores = []
     for each in process.children():
         with contextlib.suppress(psutil.Error):
-            if "forkserver" in " ".join(each.cmdline()):
-                forked += each.children()
-    return forked
+            command = " ".join(each.cmdline())
+            if "spawn_main" in command:
+                stores.append(each)
+            elif "forkserver" in command:
+                stores += each.children()
+    return stores
 
 
 @pytest.mark.slow("starts a store")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from widget_store.database import Database
+from widget_store.databases import Database
 from widget_store.lab.experiment import PointNotMet, crash_at
 
 pytestmark = pytest.mark.slow("starts stores and kills them")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import ROOT
-from widget_store.database import Database
+from widget_store.databases import Database
 from widget_store.lab.checks import Wrong
 from widget_store.lab.judging import Kill, Rule, must_survive
 from widget_store.lab.scenarios import SCENARIOS

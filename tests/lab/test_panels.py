@@ -179,7 +179,7 @@ def _followers() -> set[threading.Thread]:
 
 def test_every_control_has_a_name_and_every_message_a_role(lab: Lab) -> None:
     controls = [one for one in _all(lab) if isinstance(one, (widgets.Button, widgets.Dropdown))]
-    assert len(controls) == 6
+    assert len(controls) == 7
     assert all(control.description for control in controls)
     assert 'role="status"' in lab.message.value
 
@@ -188,8 +188,33 @@ def _all(widget: widgets.Widget) -> list[widgets.Widget]:
     return [widget, *(one for child in getattr(widget, "children", ()) for one in _all(child))]
 
 
+def test_refresh_shows_what_a_front_end_has_lost(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Colab loses what a thread sends: here, a page does."""
+    page: dict[str, dict[str, object]] = {}
+
+    def send(widget: widgets.Widget, message: dict[str, dict[str, object]], **_buffers: object) -> None:
+        if threading.current_thread() is threading.main_thread():
+            page.setdefault(widget.model_id, {}).update(message.get("state", {}))
+
+    monkeypatch.setattr(widgets.Widget, "_send", send)
+    payment_id = lab.store.buy()
+    follower = threading.Thread(target=lab.refresh)
+    follower.start()
+    follower.join()
+    assert lab.timeline.model_id not in page
+    lab.again.click()
+    for shown in (lab.shelf, lab.timeline):
+        assert page[shown.model_id]["value"] == shown.value
+    lab.store.decline(payment_id)
+
+
 def test_the_link_goes_through_the_proxy_of_a_hub(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     port = store.url.rpartition(":")[2]
     assert f'href="{store.url}/"' in Lab(store).children[0].value
     monkeypatch.setenv("JUPYTERHUB_SERVICE_PREFIX", "/user/ada/")
     assert f'href="/user/ada/proxy/{port}/"' in Lab(store).children[0].value
+
+
+def test_on_colab_there_is_no_link_that_leads_nowhere(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLAB_RELEASE_TAG", "release-colab")
+    assert "href" not in Lab(store).children[0].value

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import INTERRUPTED, PATIENCE_SECONDS, ROOT, Books, command, environment, eventually
-from widget_store.database import Database
+from widget_store.databases import Database
 
 MUTANTS = ROOT / "tests" / "mutants"
 DIARY = str(ROOT / "tests" / "apps" / "diary.py")

@@ -1,6 +1,5 @@
 """The handle on a store process."""
 
-import sys
 from pathlib import Path
 
 import httpx
@@ -11,6 +10,7 @@ from tests.support import eventually
 from widget_store.endpoints import signature_of
 from widget_store.errors import StoreDidNotStart
 from widget_store.lab import Store, StoreRefused
+from widget_store.machine import AS_ON_WINDOWS
 
 pytestmark = pytest.mark.slow("each database has a store process of its own, which takes two seconds to start")
 
@@ -214,7 +214,7 @@ def test_nobody_waits_for_a_store_that_is_stopped(tmp_path: Path, monkeypatch: p
             store.wait_until_dispatched(order_id)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there the worker's parent is the supervisor")
+@pytest.mark.skipif(AS_ON_WINDOWS, reason="there the worker's parent is the supervisor")
 def test_a_store_that_was_killed_altogether_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WIDGET_STORE_DATABASE_URL", f"sqlite:///{tmp_path / 'store.sqlite'}")
     with Store() as store:

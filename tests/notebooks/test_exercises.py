@@ -1,14 +1,13 @@
 """Each exercise proves itself: untouched is not attempted, its solution passes, and plausible mistakes are named."""
 
 import contextlib
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support import ROOT
-from widget_store.database import Database
+from widget_store.databases import Database
 from widget_store.lab.checks import Exercise, all_exercises
 from widget_store.lab.progress import Outcome, Progress
 
@@ -27,7 +26,6 @@ SAYS = "# says: "
 def _as_in_a_notebook(tmp_path: Path) -> Iterator[None]:
     """The learner's folder is empty."""
     (tmp_path / "work").mkdir()
-    shutil.copytree(ROOT / "notebooks" / "solutions", tmp_path / "solutions")
     with contextlib.chdir(tmp_path):
         yield
 
@@ -90,7 +88,7 @@ def test_the_solution_passes(exercise: Exercise) -> None:
     ],
 )
 def test_a_plausible_mistake_fails_and_is_named(exercise: Exercise, mistake: Path) -> None:
-    attempt = mistake.read_text()
+    attempt = mistake.read_text(encoding="utf-8")
     first_line = attempt.splitlines()[0]
     assert first_line.startswith(SAYS)
     outcome, words = outcome_of(exercise, attempt)

@@ -10,7 +10,7 @@ import pytest
 from tests.notebooks.test_outputs import each_lesson
 from tests.tools.solved import solve
 from tests.tools.store_notebooks import execute
-from widget_store.database import Database
+from widget_store.databases import Database
 
 AS_A_LEARNER_DOES = "01_a_fragile_checkout"
 """The lesson that is solved without naming a database: on the embedded PostgreSQL, if there is one. It takes longer."""

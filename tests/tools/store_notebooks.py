@@ -34,9 +34,9 @@ def copied_course() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="widget-store-course-")).resolve()
     folder.chmod(0o755)  # as root, the embedded PostgreSQL runs as another user
     try:
-        mine = shutil.ignore_patterns("*.py", "progress.json", ".ipynb_checkpoints")
-        shutil.copytree(NOTEBOOKS, folder / "notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints", "work"))
-        shutil.copytree(NOTEBOOKS / "work", folder / "notebooks" / "work", ignore=mine)
+        not_the_course = shutil.ignore_patterns(".*", "__pycache__", "work")
+        shutil.copytree(NOTEBOOKS, folder / "notebooks", ignore=not_the_course)
+        (folder / "notebooks" / "work").mkdir()
         yield folder / "notebooks"
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -4,6 +4,7 @@ Everything here runs in the notebook's kernel. DBOS doesn't: it lives in the sto
 dies.
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,11 @@ _HOMES = {
     "crash_at": "experiment",
     "try_every_crash_point": "crash_panel",
 }
+
+if "IPython" in sys.modules:  # else this is a process that serves or is crashed, which imports nothing it does not need
+    from widget_store.lab.writefile import use_in_notebook
+
+    use_in_notebook()
 
 
 def __getattr__(name: str) -> Any:

@@ -16,11 +16,13 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any
 
+from widget_store.course.files import solutions
+from widget_store.course.learners_copy import WORK
 from widget_store.errors import WidgetStoreError
 from widget_store.lab.progress import Outcome, Progress
 
-WORK, SOLUTIONS = Path("work"), Path("solutions")
-"""The learner's folder and that of the solutions, beside the notebooks: a notebook's kernel runs there."""
+SOLUTIONS = solutions()
+"""The folder of the solutions."""
 
 
 class NotAttempted(Exception):
@@ -89,7 +91,7 @@ class Exercise:
 
     def solution(self) -> None:
         """Print a solution."""
-        print(self.solution_file.read_text().strip())
+        print(self.solution_file.read_text(encoding="utf-8").strip())
 
     def __repr__(self) -> str:
         call = f"check.{self.name}" + ("()" if self.takes_file else "(answer)")
@@ -120,7 +122,7 @@ def _has_gaps(answer: object) -> bool:
 def _same_code(file: Path, other: Path) -> bool:
     """Whether two files hold the same program, whatever their comments and blanks."""
     try:
-        programs = [ast.dump(ast.parse(each.read_text())) for each in (file, other)]
+        programs = [ast.dump(ast.parse(each.read_text(encoding="utf-8"))) for each in (file, other)]
     except SyntaxError:
         return False  # the judge will say it
     return programs[0] == programs[1]

@@ -14,6 +14,7 @@ import ipywidgets as widgets
 from widget_store.crashes import STEPS, checkout_points
 from widget_store.errors import WidgetStoreError
 from widget_store.lab.experiment import Crash, Look, crash_at
+from widget_store.lab.panel import Panel, as_message, button, in_a_row, refresh_button
 from widget_store.schema import FULL_SHELF, OrderStatus
 
 NO_ORDER, NO_STEP, NO_PREDICTION = "no order", "none", "no prediction"
@@ -35,7 +36,8 @@ border-top: 1px solid color-mix(in srgb, currentColor 30%, transparent); }
 .ws-crash-lab td small { display: block; font-size: 12px; white-space: nowrap; }
 .ws-crash-lab .timelines { display: flex; flex-wrap: wrap; gap: 8px 24px; margin-top: 8px; }
 .ws-crash-lab pre { box-sizing: border-box; flex: 1 1 400px; max-height: 420px; overflow: auto; margin: 0;
-padding: 8px 12px; white-space: pre-wrap; overflow-wrap: break-word; border-left: 3px solid currentColor;
+padding: 8px 12px; white-space: pre-wrap; word-break: normal; overflow-wrap: break-word;
+border-left: 3px solid currentColor;
 color: inherit; background: none; font: 12px/1.5 ui-monospace, monospace; }
 """
 
@@ -168,7 +170,7 @@ def _verdict(said: str | None, seen: str) -> str:
 # --- the view
 
 
-class CrashLab(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
+class CrashLab(Panel):
     """A panel: choose a story and a crash point, predict what is left, press the button, and compare."""
 
     def __init__(self) -> None:
@@ -180,12 +182,9 @@ class CrashLab(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self.order = _dropdown("Order", [("choose …", _NOTHING), (NO_ORDER, NO_ORDER), *statuses])
         self.shelf = widgets.Text(description="On the shelf", placeholder=f"0 to {FULL_SHELF}", style=_WIDE)
         self.next_step = _dropdown("Runs first", [])
-        self.crash = widgets.Button(
-            description="Crash here",
-            icon="bolt",
-            button_style="danger",
-            tooltip="Play the story, kill the store at this point, and let it recover",
-        )
+        play = "Play the story, kill the store at this point, and let it recover"
+        self.crash = button("Crash here", "bolt", "danger", play)
+        refresh = refresh_button()
         self.message = widgets.HTML('<p role="status">Predict, and then press “Crash here”.</p>')
         self.outcome = widgets.HTML(layout=widgets.Layout(width="100%"))
         self.story.value = self.experiment.story
@@ -197,15 +196,16 @@ class CrashLab(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
                 lambda change, name=name: setattr(self.experiment, name, _chosen(change["new"])), "value"
             )
         self.crash.on_click(lambda _button: self._start())
+        refresh.on_click(lambda _button: self.show_again())
         super().__init__(
             [
-                widgets.HBox([self.story, self.point, self.again], layout=_WRAPPING),
+                in_a_row(self.story, self.point, self.again),
                 widgets.HTML("<p>Your prediction, for the moment right after the (last) crash:</p>"),
-                widgets.HBox([self.order, self.shelf, self.next_step, self.crash], layout=_WRAPPING),
+                in_a_row(self.order, self.shelf, self.next_step),
+                in_a_row(self.crash, refresh),
                 self.message,
                 self.outcome,
-            ],
-            layout=widgets.Layout(padding="4px 0", margin="0"),
+            ]
         )
 
     def __repr__(self) -> str:
@@ -249,7 +249,7 @@ class CrashLab(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             self.crash.disabled = False
 
     def _say(self, role: str, words: str) -> None:
-        self.message.value = f'<p role="{role}">{escape(words)}</p>'
+        self.message.value = as_message(role, words)
 
 
 def in_a_line(experiment: Experiment) -> str:
@@ -259,7 +259,8 @@ def in_a_line(experiment: Experiment) -> str:
     met = sum(verdict.startswith("✔") for verdict in predicted)
     violations = experiment.crash.violations if experiment.crash else []
     books = "; ".join(violations) or "every invariant holds in the end"
-    return f"{met} of {len(predicted)} predictions were right. And {books}."
+    compared = f"{met} of {len(predicted)} predictions were right" if predicted else "You predicted nothing"
+    return f"{compared}. And {books}."
 
 
 def draw(experiment: Experiment) -> str:
@@ -298,7 +299,6 @@ def _processes(story: str) -> Iterator[str]:
             yield part
 
 
-_WRAPPING = widgets.Layout(flex_flow="row wrap")
 _NOTHING = ""  # chosen in a dropdown: of None, it would show an empty field
 _WIDE = {"description_width": "90px"}
 

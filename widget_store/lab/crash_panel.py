@@ -22,6 +22,7 @@ from widget_store.lab.crash_map import (
 )
 from widget_store.lab.crash_run import Result, Verdict
 from widget_store.lab.crash_test import Plan, Report, crash_test
+from widget_store.lab.panel import Panel, as_message, button, in_a_row, refresh_button
 from widget_store.lab.scenarios import SCENARIOS, Scenario
 from widget_store.settings import Settings
 
@@ -81,7 +82,7 @@ def try_every_crash_point(
     return CrashMap(crash_test(plan, progress=tell), scenarios=plan.scenarios)
 
 
-class CrashMap(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
+class CrashMap(Panel):
     """The map of a crash test, and a button that makes one of its runs again and shows what went on in it.
 
     Args:
@@ -105,20 +106,19 @@ class CrashMap(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self.point = widgets.Dropdown(
             description="Killed at", layout=widgets.Layout(width="520px", max_width="calc(100% - 4px)")
         )
-        self.again = widgets.Button(
-            description="Run again", icon="repeat", button_style="primary", tooltip="Make this one run again"
-        )
+        self.again = button("Run again", "repeat", "primary", "Make this one run again")
+        refresh = refresh_button()
         self.message = widgets.HTML()
         self.story = widgets.HTML(layout=widgets.Layout(width="100%"))
         self.scenario.observe(lambda _change: self._offer_points(), "value")
         self.point.observe(lambda _change: self._draw(), "value")
         self.again.on_click(lambda _button: self._run_again())
+        refresh.on_click(lambda _button: self.show_again())
         if report.failures:
             self.scenario.value = report.failures[0].scenario
         self._offer_points()
-        controls = widgets.HBox([self.scenario, self.point, self.again], layout=widgets.Layout(flex_flow="row wrap"))
-        layout = widgets.Layout(padding="4px 0", margin="0")
-        super().__init__([self.picture, controls, self.message, self.story], layout=layout)
+        controls = in_a_row(self.scenario, self.point, self.again, refresh)
+        super().__init__([self.picture, controls, self.message, self.story])
         if report.never_met and not any(run.verdict != Verdict.SAFE for run in report.recorded):
             self._say("alert", f"? Not tried: no scenario comes by a crash point like {' or '.join(report.never_met)}.")
 
@@ -176,7 +176,7 @@ class CrashMap(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             self.again.disabled = False
 
     def _say(self, role: str, words: str) -> None:
-        self.message.value = f'<p role="{role}">{escape(words)}</p>'
+        self.message.value = as_message(role, words)
 
 
 def draw(report: Report, chosen: tuple[str, str] = ("", "")) -> str:

@@ -18,10 +18,10 @@ from queue import Empty, SimpleQueue
 import httpx
 import sqlalchemy as sa
 
-from widget_store.database import Database
+from widget_store.databases import Database
+from widget_store.databases.throwaway import Databases
 from widget_store.errors import AppFileError, WidgetStoreError
 from widget_store.lab import invariants
-from widget_store.lab.databases import Databases
 from widget_store.lab.scenarios import Answer, Scenario
 from widget_store.processes import Processes, be_silent, end_with_parent
 from widget_store.schema import OrderStatus

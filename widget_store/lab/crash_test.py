@@ -27,10 +27,10 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
+from widget_store.databases.throwaway import open_databases
 from widget_store.errors import WidgetStoreError
 from widget_store.lab import crash_map, soak
 from widget_store.lab.crash_run import Bench, Result, Verdict, run
-from widget_store.lab.databases import open_databases
 from widget_store.lab.scenarios import SCENARIOS, Scenario
 from widget_store.processes import warm_processes
 from widget_store.settings import Settings, read_settings

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from widget_store.database import Database
+from widget_store.databases import Database
+from widget_store.databases.throwaway import open_databases
 from widget_store.errors import WidgetStoreError
 from widget_store.lab.crash_map import timeline, what_is_wrong
 from widget_store.lab.crash_run import Bench, Result, Verdict, run
-from widget_store.lab.databases import open_databases
 from widget_store.lab.scenarios import SCENARIOS, Scenario
 from widget_store.lab.state import State
 from widget_store.processes import warm_processes

@@ -39,9 +39,8 @@ class Followers:
 
     def end(self) -> None:
         """Let each follower look once more, now that all is over, and wait until nobody looks."""
-        over, self._over = self._over, threading.Event()
-        threads, self._threads = self._threads, []
-        over.set()
+        self._over.set()
+        threads, self._threads, self._over = self._threads, [], threading.Event()
         deadline = time.monotonic() + _LAST_LOOK_SECONDS
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
-from widget_store.database import Database
+from widget_store.databases import Database
 
 
 @dataclass(frozen=True)

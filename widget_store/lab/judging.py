@@ -11,13 +11,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from widget_store.database import Database
+from widget_store.databases import Database
+from widget_store.databases.throwaway import open_databases
 from widget_store.lab import invariants
 from widget_store.lab.checks import Wrong
 from widget_store.lab.crash_map import describe, what_is_wrong
 from widget_store.lab.crash_run import Bench, Result, Verdict, run
 from widget_store.lab.crash_test import Plan, Report, crash_test
-from widget_store.lab.databases import open_databases
 from widget_store.lab.scenarios import SCENARIOS, Scenario
 from widget_store.processes import warm_processes
 from widget_store.settings import read_settings

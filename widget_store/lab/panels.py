@@ -1,5 +1,6 @@
 """What a learner clicks. A model holds what has happened; the view, which alone knows widgets, shows it."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from html import escape
@@ -8,6 +9,7 @@ import ipywidgets as widgets
 
 from widget_store.crashes import checkout_points
 from widget_store.errors import WidgetStoreError
+from widget_store.lab.panel import Panel, as_message, button, in_a_row, refresh_button
 from widget_store.lab.store import Store, StoreRefused, behind_hub
 from widget_store.lab.timeline import draw, stories
 
@@ -76,7 +78,7 @@ class Customer:
         return order_id
 
 
-class Lab(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
+class Lab(Panel):
     """The whole bench: the storefront, the crash button, and a live timeline of the newest orders.
 
     Args:
@@ -88,11 +90,12 @@ class Lab(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self.store = store
         self.points = checkout_points() if points is None else points
         self.customer = Customer(store)
-        self.buy = _button("Buy a widget", "shopping-cart", "primary", "Start a checkout")
-        self.pay = _button("Pay", "check", "success", "Report the payment as paid")
-        self.decline = _button("Decline", "times", "", "Report the payment as failed")
-        self.restock = _button("Restock", "refresh", "", "Fill the shelf")
-        self.crash = _button("Crash", "bolt", "danger", "Kill the serving process with SIGKILL")
+        self.buy = button("Buy a widget", "shopping-cart", "primary", "Start a checkout")
+        self.pay = button("Pay", "check", "success", "Report the payment as paid")
+        self.decline = button("Decline", "times", "", "Report the payment as failed")
+        self.restock = button("Restock", "cubes", "", "Fill the shelf")
+        self.crash = button("Crash", "bolt", "danger", "Kill the serving process with SIGKILL")
+        self.again = refresh_button()
         self.when = widgets.Dropdown(
             options=[(_NOW, _NOW), *((words, point) for point, words in self.points.items())],
             description="Die",
@@ -100,21 +103,28 @@ class Lab(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         )
         self.shelf = widgets.HTML()
         self.message = widgets.HTML()
-        self.timeline = widgets.HTML(layout=widgets.Layout(width="100%"))
+        # Where the page is narrow or enlarged, it scrolls, also by the arrow keys, and stays so when it is drawn anew.
+        scrolls = widgets.Layout(width="0", min_width="100%", overflow="auto")
+        self.timeline = widgets.HTML(layout=scrolls, tabbable=True)
         clicks = {
             self.buy: self.customer.buy,
             self.pay: self.customer.pay,
             self.decline: self.customer.decline,
             self.restock: self.customer.restock,
             self.crash: self._kill,
+            self.again: lambda: None,
         }
-        for button, action in clicks.items():
-            button.on_click(lambda _button, action=action: self._do(action))
-        storefront = widgets.HBox([self.buy, self.pay, self.decline, self.restock], layout=_WRAPPING)
-        crash = widgets.HBox([self.when, self.crash], layout=_WRAPPING)
+        for clicked, action in clicks.items():
+            clicked.on_click(lambda _button, action=action: self._do(action))
         super().__init__(
-            [widgets.HTML(_link(store)), self.shelf, storefront, crash, self.message, self.timeline],
-            layout=widgets.Layout(padding="4px 0", margin="0"),
+            [
+                widgets.HTML(_link(store)),
+                in_a_row(self.shelf, self.again),
+                in_a_row(self.buy, self.pay, self.decline, self.restock),
+                in_a_row(self.when, self.crash),
+                self.message,
+                self.timeline,
+            ]
         )
         self._made_before = self._made()
         self._do(lambda: None)
@@ -182,21 +192,17 @@ class Lab(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             symbol, role, words = "⚠ The store refused: ", "alert", str(refusal)
         except Exception as failure:  # noqa: BLE001 - an error in a widget's callback would be shown nowhere else
             symbol, role, words = "⚠ Error: ", "alert", f"{type(failure).__name__}: {failure}"
-        self.message.value = f'<p role="{role}">{symbol}{escape(words)}</p>'
+        self.message.value = as_message(role, symbol + words)
+        self.show_again()
 
     def _tell(self, failure: Exception) -> None:
         self.timeline.value = f"<p>⚠ {escape(str(failure))}</p>"
 
 
-_WRAPPING = widgets.Layout(flex_flow="row wrap")
-
-
-def _button(label: str, icon: str, style: str, tooltip: str) -> widgets.Button:
-    return widgets.Button(description=label, icon=icon, button_style=style, tooltip=tooltip)
-
-
 def _link(store: Store) -> str:
-    """A link to the storefront page that the learner's own browser can reach."""
+    """A link to the storefront page that the learner's own browser can reach, if there is a way."""
+    if "COLAB_RELEASE_TAG" in os.environ:
+        return "The same store as a web page: your browser can't reach it on Colab. The buttons do the same."
     hub = behind_hub()
     port = store.url.rpartition(":")[2]
     address = f"{hub}proxy/{port}/" if hub else f"{store.url}/"

@@ -5,6 +5,9 @@ import sys
 from enum import Enum
 from pathlib import Path
 
+from widget_store.course.files import lessons, write_whole
+from widget_store.course.learners_copy import WORK, default_folder
+
 
 class Outcome(Enum):
     """How a check ended: how it is marked, and called."""
@@ -24,8 +27,8 @@ class Progress:
     def __init__(self, folder: Path) -> None:
         self._file = folder / "progress.json"
         try:
-            self._outcomes: dict[str, str] = json.loads(self._file.read_text())
-        except (OSError, ValueError):
+            self._outcomes: dict[str, str] = dict(json.loads(self._file.read_bytes()))
+        except (OSError, ValueError, TypeError):  # there is none, or it is damaged
             self._outcomes = {}
 
     def note(self, exercise: str, outcome: Outcome) -> None:
@@ -34,28 +37,28 @@ class Progress:
             return
         self._outcomes[exercise] = outcome.name
         self._file.parent.mkdir(exist_ok=True)
-        self._file.write_text(json.dumps(self._outcomes, indent=2) + "\n")
+        write_whole(self._file, (json.dumps(self._outcomes, indent=2) + "\n").encode())
 
     def of(self, exercise: str) -> Outcome:
         """How far the learner has come with an exercise."""
         return Outcome.__members__.get(self._outcomes.get(exercise, ""), Outcome.NOT_ATTEMPTED)
 
 
-def main(notebooks: Path) -> int:
-    """The command `widget-store progress`: each exercise, and how far the learner has come."""
-    from widget_store.lab.checks import WORK, all_exercises
+def main(folder: Path) -> int:
+    """The command `widget-store progress`: each exercise, and how far the learner has come in their copy."""
+    from widget_store.lab.checks import all_exercises
 
-    progress = Progress(notebooks / WORK)
+    progress = Progress(folder / WORK)
     exercises = all_exercises()
-    for notebook in sorted(notebooks.glob("[0-9][0-9]_*.ipynb")):
-        print(f"\n{notebook.stem}")
+    for lesson in lessons():
+        print(f"\n{lesson.stem}")
         for exercise in exercises:
-            if exercise.notebook == notebook.name[:2]:
+            if exercise.notebook == lesson.name[:2]:
                 print(f"  {progress.of(exercise.name).value} {exercise.name}: {exercise.asks}")
     solved = sum(progress.of(exercise.name) == Outcome.SOLVED for exercise in exercises)
-    print(f"\n{solved} of {len(exercises)} solved.   ✔ solved   ✘ tried   … not yet")
+    print(f"\n{solved} of {len(exercises)} solved in {folder}.   ✔ solved   ✘ tried   … not yet")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]).absolute() if len(sys.argv) > 1 else default_folder()))

@@ -28,11 +28,12 @@ import sqlalchemy as sa
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from widget_store.database import Database
+from widget_store.databases import Database
+from widget_store.databases.throwaway import open_databases
 from widget_store.errors import StoreDidNotStart
 from widget_store.lab import invariants
 from widget_store.lab.crash_run import authors_violations
-from widget_store.lab.databases import open_databases
+from widget_store.machine import SWITCH
 from widget_store.processes import warm_processes
 from widget_store.schema import OrderStatus
 from widget_store.settings import PREFIX, Settings, read_settings
@@ -390,25 +391,27 @@ class _Store:
     """`widget-store serve` on one database: the supervisor, and whichever process serves just now."""
 
     def __init__(self, database: Database, plan: Plan) -> None:
-        self._output = tempfile.NamedTemporaryFile("w+", prefix="soak-", suffix=".log")  # noqa: SIM115 - closed by close
+        self._folder = tempfile.TemporaryDirectory(prefix="soak-", ignore_cleanup_errors=True)
+        self._output = Path(self._folder.name) / "output"
         self.url = ""
         app = [] if plan.app_file is None else ["--app", str(plan.app_file)]
-        others = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-        self._process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "widget_store", "serve", "--port", "0"),
-                *("--workers", str(plan.workers), "--crash-endpoint", "--stop-with-stdin", *app),
-            ],
-            env=others
-            | {
-                f"{PREFIX}DATABASE_URL": database.url,
-                f"{PREFIX}PAYMENT_TIMEOUT": str(_PAYMENT_TIMEOUT_SECONDS),
-                f"{PREFIX}DISPATCH_INTERVAL": str(_DISPATCH_INTERVAL_SECONDS),
-            },
-            stdin=subprocess.PIPE,
-            stdout=self._output,
-            stderr=subprocess.STDOUT,
-        )
+        others = {name: value for name, value in os.environ.items() if name == SWITCH or not name.startswith(PREFIX)}
+        with self._output.open("wb") as output:
+            self._process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "widget_store", "serve", "--port", "0"),
+                    *("--workers", str(plan.workers), "--crash-endpoint", "--stop-with-stdin", *app),
+                ],
+                env=others
+                | {
+                    f"{PREFIX}DATABASE_URL": database.url,
+                    f"{PREFIX}PAYMENT_TIMEOUT": str(_PAYMENT_TIMEOUT_SECONDS),
+                    f"{PREFIX}DISPATCH_INTERVAL": str(_DISPATCH_INTERVAL_SECONDS),
+                },
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
 
     def wait_until_ready(self) -> None:
         deadline = time.monotonic() + _READY_WITHIN_SECONDS
@@ -443,14 +446,14 @@ class _Store:
         except subprocess.TimeoutExpired:
             self._process.kill()  # the workers end with it
             self._process.wait()
-        self._output.close()
+        self._folder.cleanup()
 
     def _check_running(self) -> None:
         if self._process.poll() is not None:
             raise StoreDidNotStart(f"The store has ended: {self._said()}")
 
     def _said(self) -> str:
-        return Path(self._output.name).read_text(errors="replace")
+        return self._output.read_text(encoding="utf-8", errors="replace")
 
 
 def main(plan: Plan, *, as_json: bool) -> int:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from dbos import DBOSClient, WorkflowStatus
 from sqlalchemy.engine import make_url
 
-from widget_store.database import Database
+from widget_store.databases import Database
 from widget_store.schema import OrderStatus, metadata, orders, products
 
 _PLAIN_NAMES = {

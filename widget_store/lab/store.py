@@ -1,31 +1,30 @@
 """A handle on a store process: start it, buy and pay, kill it, and wait for it to come back."""
 
 import atexit
-import codecs
 import contextlib
-import io
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import IO, Any, ClassVar, Self
 
 import httpx
 import psutil
 
-from widget_store.database import Database, open_database
+from widget_store.databases import Database, open_database
 from widget_store.errors import StoreDidNotStart, WidgetStoreError
-from widget_store.lab.claim import claim, let_go, reset_when_nobody_sells
 from widget_store.lab.followers import Followers
 from widget_store.lab.state import State
-from widget_store.processes import GROUP_OF_ITS_OWN, interrupts_wait
+from widget_store.processes import apart, interrupts_wait
 from widget_store.schema import OrderStatus
 from widget_store.settings import PREFIX, read_settings
 
@@ -34,8 +33,6 @@ _ANSWER_WITHIN_SECONDS = 90.0
 _STOP_WITHIN_SECONDS = 6.0
 _TRY_AGAIN_SECONDS = 0.02
 _LINES_KEPT = 100
-_CHARACTERS_KEPT = 100_000
-_BYTES_AT_ONCE = 65_536
 _LOST = (httpx.TransportError,)
 _ASK_AGAIN = {503, 504}  # the store lives, and its database does not answer, or its workflow is slow
 
@@ -60,7 +57,7 @@ class Store:
     """A running store. A kernel has at most one: starting another stops the one before, so a cell may be run again.
 
     Every call is repeated while the store is away, with the same key, as a careful customer's would be: it returns once
-    it is answered, whatever died in between.
+    it is answered, whatever died in between. The menu *Kernel, Interrupt* ends a call, and leaves the store as it is.
 
     Args:
         app: A Python file with a `checkout_workflow` to serve instead of the store's own.
@@ -72,7 +69,6 @@ class Store:
 
     Attributes:
         deaths: Of the serving process, as far as this kernel has seen them.
-        url: Where the store answers.
         followers: Panels that show what the database holds; they let go of it when the store is closed.
     """
 
@@ -88,7 +84,6 @@ class Store:
         application_version: str | None = None,
     ) -> None:
         self.deaths: list[Death] = []
-        self.url = ""
         self.followers = Followers()
         self._app = app
         self._application_version = application_version
@@ -99,12 +94,11 @@ class Store:
             **_setting("PAYMENT_TIMEOUT", payment_timeout),
             **_setting("DISPATCH_INTERVAL", dispatch_interval),
             **_setting("WEBHOOK_SECRET", webhook_secret),
-            "PYTHONIOENCODING": "utf-8:backslashreplace",  # what it prints is read as UTF-8, whatever this machine has
         }
         self._resources = contextlib.ExitStack()
         self._database: Database | None = None
         self._state: State | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[str] | None = None
         self._output = _Output()
         self._http = _client()
         self._watched_pid: int | None = None
@@ -116,54 +110,27 @@ class Store:
         Args:
             app: As for `Store`.
             settings: The other arguments of `Store`.
-
-        Raises:
-            StoreRunning: When another notebook has a store open on the same database, or one runs in a terminal.
-            StoreDidNotStart: With what the store's process said.
-            DatabaseUnavailable: When the database can't be started or does not answer.
         """
+        cls._stop_the_one_before()
         store = cls(app, **settings)
         try:
-            store._open_database()  # before the other lets go of it: it goes on running, and no other notebook gets it
-            cls._stop_the_one_before()
-            reset_when_nobody_sells()
-            return store.start()
-        except BaseException:  # also when the learner interrupts it
+            store._start(fresh=True)
+        except BaseException:
             store.close()
             raise
+        return store
 
     # --- the process
 
     def start(self) -> Self:
-        """Start the store and wait until it answers. An interrupt meanwhile ends the start.
+        """Start the store and wait until it answers.
 
         Raises:
-            StoreRunning: When another notebook has a store open on the same database.
             StoreDidNotStart: With what the store's process said.
             DatabaseUnavailable: When the database can't be started or does not answer.
         """
-        if self.is_running():
-            return self
-        self.stop()  # when it has ended by itself, there are pipes to let go of
-        was_open = self.is_open()
-        try:
-            if not was_open:
-                self._stop_the_one_before()
-            self._open_database()
-            with interrupts_wait():
-                self._output = _Output()
-                self._process = _start_process(self._app, self._application_version, self._environment)
-                self._output.follow(self._process)
-                Store._of_this_kernel = self
-                atexit.register(self.close)
-                threading.Thread(target=self._watch, args=(self._process, self._output), daemon=True).start()
-            self._wait_until_ready()
-        except BaseException:  # also when the learner interrupts it
-            if was_open:
-                self.stop()
-            else:
-                self.close()
-            raise
+        if not (self.is_running() and self.url):
+            self._start()
         return self
 
     def crash(self, at: str | None = None) -> None:
@@ -195,36 +162,25 @@ class Store:
 
     def stop(self) -> None:
         """End the store's processes. The database stays, for a look at what is left. Does no harm when done twice."""
-        process = self._process
-        if process is None:
-            return
-        _tell_to_stop(process)
-        try:
-            process.wait(_STOP_WITHIN_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()  # the workers end with it
-            process.wait()
-        self._output.finish()
-        self._process = None  # only now: whoever is interrupted above can stop it again
+        with interrupts_wait():
+            if self._process is not None:
+                _end(self._process, self._output)
+                self._process = None
 
     def close(self) -> None:
         """Stop the store and let go of the database. The store can be started again."""
-        try:
+        with interrupts_wait():
+            atexit.unregister(self.close)
+            if Store._of_this_kernel is self:
+                Store._of_this_kernel = None
             self.followers.end()
             self.stop()
-        finally:  # also when the learner interrupts it
-            with interrupts_wait():
-                if self._process is not None:
-                    _tell_to_stop(self._process)
-                self._http.close()
-                self._http = _client()
-                if self._state is not None:
-                    self._state.close()
-                self._state = self._database = None
-                atexit.unregister(self.close)
-                if Store._of_this_kernel is self:
-                    Store._of_this_kernel = None
-                self._resources.close()
+            self._http.close()
+            self._http = _client()
+            if self._state is not None:
+                self._state.close()
+            self._state = self._database = None
+            self._resources.close()
 
     def is_open(self) -> bool:
         """Whether the store was started, and neither closed nor replaced by another since; it may be stopped."""
@@ -232,8 +188,12 @@ class Store:
 
     def is_running(self) -> bool:
         """Whether the store's supervisor lives; its serving process may be on its way back from a crash."""
-        process = self._process
-        return process is not None and not _is_told_to_stop(process) and process.poll() is None
+        return self._process is not None and _is_alive(self._process)
+
+    @property
+    def url(self) -> str:
+        """Where the store answers; nothing until it is ready."""
+        return self._output.url
 
     def worker_pid(self) -> int:
         """The id of the serving process: the one a crash kills."""
@@ -243,12 +203,13 @@ class Store:
     def output(self) -> str:
         """The last lines that the store's process has printed, errors included: `print(store.output)`.
 
-        What a learner's own file prints is here too. Each start begins anew. A store that has ended, or was killed, leaves
-        its last words here.
+        What a learner's own file prints is here too. Once the store has ended, the last line says how. Each start
+        begins anew.
         """
-        if not self.is_running():
-            self._output.finish()
-        return self._output.text
+        process = self._process
+        if process is not None and not _is_alive(process):
+            self._output.finish(process.returncode)
+        return self._output.text()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -335,22 +296,28 @@ class Store:
 
     # ---
 
-    def _open_database(self) -> None:
-        if self._database is None:
+    def _start(self, *, fresh: bool = False) -> None:
+        self.stop()  # when it has ended by itself, there are pipes to let go of
+        if not self.is_open():
+            self._stop_the_one_before()
+        self._open_database()
+        try:
             with interrupts_wait():
-                self._database = self._resources.enter_context(open_database(read_settings()))
-                self._resources.callback(let_go, self._database, self)
-        claim(self._database, self)
-
-    def _wait_until_ready(self) -> None:
-        in_time = self._output.wait_until_ready_or_over()
-        self.url = self._output.url
-        if not self.url:
+                self._output = _Output()
+                self._process = _popen(self._app, self._application_version, self._environment, fresh=fresh)
+                self._output.follow(self._process)
+                Store._of_this_kernel = self
+                atexit.register(self.close)
+            self._output.wait_until_ready()
+            threading.Thread(target=self._watch, args=(self._process,), daemon=True).start()
+        except BaseException:
             self.stop()
-            how = "ended before it was ready" if in_time else f"was not ready within {_START_WITHIN_SECONDS:.0f} s"
-            raise StoreDidNotStart(
-                self._output.error() or f"The store {how}. It printed:\n{self._output.text or 'nothing'}"
-            )
+            raise
+
+    def _open_database(self) -> None:
+        with interrupts_wait():
+            if self._database is None:
+                self._database = self._resources.enter_context(open_database(read_settings()))
 
     @classmethod
     def _stop_the_one_before(cls) -> None:
@@ -359,10 +326,9 @@ class Store:
 
     def _check_running(self) -> None:
         process = self._process
-        if process is None or _is_told_to_stop(process):
+        if process is None:
             raise StoreDidNotStart("The store isn't running. Run the cell that started it again, or call start().")
-        if process.poll() is not None:
-            self._output.finish()
+        if not _is_alive(process):
             why = self._output.error() or "something killed it."
             raise StoreDidNotStart(f"The store has ended: {why}\nstart() starts it again.")
 
@@ -378,6 +344,9 @@ class Store:
                     raise
                 time.sleep(_TRY_AGAIN_SECONDS)
                 continue
+            except KeyboardInterrupt:  # it may have come in the midst of a connection, or of its locks
+                self._http = _client()
+                raise
             if response.is_success:
                 return response
             if response.status_code not in _ASK_AGAIN or time.monotonic() > deadline:
@@ -391,18 +360,18 @@ class Store:
             if not response.is_success:
                 raise StoreRefused(response.status_code, _reason(response))
 
-    def _watch(self, process: "subprocess.Popen[bytes]", output: "_Output") -> None:
+    def _watch(self, process: "subprocess.Popen[str]") -> None:
         """Note when the serving process dies and when the store answers again, as long as this store process runs."""
-        output.wait_until_ready_or_over()
         with _client() as http:
             while process.poll() is None:
                 with contextlib.suppress(httpx.HTTPError, psutil.Error):
-                    worker = psutil.Process(int(http.get(f"{output.url}/healthz").json()["pid"]))
+                    worker = psutil.Process(int(http.get(f"{self.url}/healthz").json()["pid"]))
                     if self.deaths and self.deaths[-1].back_at is None:
                         self.deaths[-1].back_at = time.time()
                     self._watched_pid = worker.pid
                     psutil.wait_procs([worker])
-                    if not _is_told_to_stop(process) and process.poll() is None:
+                    was_told_to_stop = process.stdin is None or process.stdin.closed
+                    if not was_told_to_stop and process.poll() is None:
                         self.deaths.append(Death(died_at=time.time()))
                 time.sleep(_TRY_AGAIN_SECONDS)
 
@@ -417,87 +386,115 @@ def _setting(name: str, value: float | str | None) -> dict[str, str]:
 
 
 class _Output:
-    """What a store process prints. All of it is read, so the process never waits for a reader; the end of it is kept.
+    """What a store process prints. All of it is read, so the process never waits for a reader; the last lines are kept.
 
     Attributes:
-        text: The last lines, and what there is of a line that is not complete.
         url: Where the store answers, once it has said so.
     """
 
     def __init__(self) -> None:
-        self.text = ""
         self.url = ""
-        self._is_ready_or_over = threading.Event()
+        self._is_over = False
+        self._lines: deque[str] = deque(maxlen=_LINES_KEPT)
+        self._last_words = ""
         self._reader: threading.Thread | None = None
 
-    def follow(self, process: "subprocess.Popen[bytes]") -> None:
-        """Read a process's output until it ends."""
+    def follow(self, process: "subprocess.Popen[str]") -> None:
+        """Read a process's output until it ends, and then close it."""
+        assert process.stdout is not None  # noqa: S101 - it is a pipe: for the type checker
         self._reader = threading.Thread(target=self._read, args=(process.stdout,), daemon=True)
         self._reader.start()
 
-    def wait_until_ready_or_over(self) -> bool:
-        """Wait until there is a URL, or nothing more to read; return False when that takes too long."""
-        return self._is_ready_or_over.wait(_START_WITHIN_SECONDS)
+    def wait_until_ready(self) -> None:
+        """Wait until there is a URL.
 
-    def finish(self) -> None:
+        Raises:
+            StoreDidNotStart: When there is nothing more to read, or it takes too long, with what was printed.
+        """
+        # It looks again and again: an interrupt in a wait for the reader could leave the reader's lock held for good.
+        deadline = time.monotonic() + _START_WITHIN_SECONDS
+        while not self.url:
+            if self._is_over or time.monotonic() > deadline:
+                how = "ended before it was ready" if self._is_over else f"was silent for {_START_WITHIN_SECONDS:.0f} s"
+                raise StoreDidNotStart(self.error() or f"The store {how}. It printed:\n{self.text() or 'nothing'}")
+            time.sleep(_TRY_AGAIN_SECONDS)
+
+    def finish(self, exit_status: int) -> None:
         """Read what is left of the output of a process that has ended. A child of its may still hold the pipe."""
         if self._reader is not None:
             self._reader.join(timeout=1)
+        self._last_words = _how_it_ended(exit_status)
+
+    def text(self) -> str:
+        """The last lines, and how the process has ended, if it has."""
+        printed = "".join(self._lines)
+        line_end = "" if printed.endswith("\n") or not (printed and self._last_words) else "\n"
+        return printed + line_end + self._last_words
 
     def error(self) -> str:
         """The message with which the command has ended, if it had one."""
-        _, sign, message = self.text.rpartition("widget-store serve: ")
+        _, sign, message = "".join(self._lines).rpartition("widget-store serve: ")
         return message.strip() if sign else ""
 
-    def _read(self, pipe: io.BufferedReader) -> None:
-        decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8")("replace"), translate=True)
+    def _read(self, pipe: IO[str]) -> None:
         with pipe:
-            while data := pipe.read1(_BYTES_AT_ONCE):
-                self._add(decoder.decode(data))
-        self._add(decoder.decode(b"", final=True))
-        self._is_ready_or_over.set()
-
-    def _add(self, more: str) -> None:
-        text = self.text + more
-        # A learner's `print(…, end="")` may stand in front of the word that the store is ready.
-        ready = None if self.url else re.search(r"ready (http://127\.0\.0\.1:\d+)\n", text)
-        if ready is not None:
-            text = text[: ready.start()] + text[ready.end() :]
-        self.text = "".join(text[-_CHARACTERS_KEPT:].splitlines(keepends=True)[-_LINES_KEPT:])
-        if ready is not None:
-            self.url = ready[1]
-            self._is_ready_or_over.set()
+            for line in pipe:
+                # A learner's `print(…, end="")` may stand in front of the word that the store is ready.
+                ready = None if self.url else re.search(r"ready (http://127\.0\.0\.1:\d+)\n", line)
+                if ready is None:
+                    self._lines.append(line)
+                else:
+                    self._lines.append(line[: ready.start()])
+                    self.url = ready[1]
+        self._is_over = True
 
 
-def _start_process(
-    app: str | Path | None, version: str | None, environment: dict[str, str]
-) -> "subprocess.Popen[bytes]":
+def _how_it_ended(exit_status: int) -> str:
+    if exit_status < 0:
+        return f"The store was killed by {signal.Signals(-exit_status).name}.\n"
+    return "The store was stopped.\n" if exit_status == 0 else f"The store ended with exit status {exit_status}.\n"
+
+
+def _popen(
+    app: str | Path | None, version: str | None, environment: dict[str, str], *, fresh: bool
+) -> "subprocess.Popen[str]":
+    """Start a store process. It ends with its standard input: so also when this kernel dies, however it does."""
     command = [sys.executable, "-m", "widget_store", "serve", "--port", "0", "--crash-endpoint", "--stop-with-stdin"]
+    if fresh:
+        command += ["--fresh"]
     if app is not None:
         command += ["--app", str(app)]
     if version is not None:
         command += ["--application-version", version]
     if behind_hub():
         command += ["--any-host"]
-    # The kernel's end, however it comes, closes the pipe to the store's standard input: then the store ends, too. An
-    # interrupt of the kernel goes to its whole group: there the store is not.
     return subprocess.Popen(
         command,
         env=environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        **GROUP_OF_ITS_OWN,
+        text=True,
+        errors="replace",
+        **apart(),
     )
 
 
-def _tell_to_stop(process: "subprocess.Popen[bytes]") -> None:
+def _is_alive(process: "subprocess.Popen[str]") -> bool:
+    with interrupts_wait():  # one in the midst of this would leave the lock of `poll` held for good
+        return process.poll() is None
+
+
+def _end(process: "subprocess.Popen[str]", output: _Output) -> None:
+    """End a store process and let go of its pipes."""
     if process.stdin is not None:
         process.stdin.close()  # the supervisor takes this as the word to stop
-
-
-def _is_told_to_stop(process: "subprocess.Popen[bytes]") -> bool:
-    return process.stdin is not None and process.stdin.closed
+    try:
+        process.wait(_STOP_WITHIN_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()  # the workers end with it
+        process.wait()
+    output.finish(process.returncode)
 
 
 def behind_hub() -> str | None:

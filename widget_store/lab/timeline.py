@@ -15,7 +15,6 @@ _LABEL_WIDTH = 135
 _SECONDS_OF_A_DISPATCH = {"set_order_progress", "update_order_progress"}  # the store's step, and a learner's
 _SECONDS_SHOWN_AT_LEAST = 3.0
 _STYLE = """
-.ws-scroll { overflow-x: auto; width: 0; min-width: 100%; }
 .ws-timeline { min-width: 680px; max-width: 900px; width: 100%; color: var(--jp-ui-font-color1, #212121); font: 13px
 system-ui, sans-serif; } .ws-timeline text { fill: currentColor; paint-order: stroke; stroke-width: 3px;
 stroke: var(--jp-layout-color0, #fff); stroke-linejoin: round; }
@@ -26,6 +25,11 @@ stroke: var(--jp-layout-color0, #fff); stroke-linejoin: round; }
 .ws-timeline .away { fill: url(#ws-hatch); stroke: var(--jp-error-color1, #c62828); }
 .ws-timeline .hatch { stroke: var(--jp-error-color1, #c62828); stroke-width: 2; stroke-opacity: .5; }
 .ws-timeline .crash { fill: var(--jp-error-color1, #c62828); font-weight: 600; }
+@media (forced-colors: active) {
+.ws-timeline { color: CanvasText; }
+.ws-timeline text, .ws-timeline .crash { fill: CanvasText; stroke: Canvas; }
+.ws-timeline .step { fill: CanvasText; } .ws-timeline .wait, .ws-timeline .away { stroke: CanvasText; }
+.ws-timeline .again { fill: Canvas; } .ws-timeline .hatch { stroke: GrayText; } }
 """
 
 
@@ -110,10 +114,10 @@ class _Picture:
         told = [f"{name} (after recovery)" if self._ran_again(steps[-1]) else name for name, steps in rows]
         sentence = _sentence(title, told, deaths)
         return (
-            f'<div class="ws-scroll"><svg class="ws-timeline" viewBox="0 0 {_WIDTH} {height}" role="img"'
+            f'<svg class="ws-timeline" viewBox="0 0 {_WIDTH} {height}" role="img"'
             f' aria-label="{escape(sentence)}">'
             f"<style>{_STYLE}</style>{_HATCH}"
-            f'<text x="0" y="15" font-weight="600" font-size="15">{escape(title)}</text>{"".join(body)}</svg></div>'
+            f'<text x="0" y="15" font-weight="600" font-size="15">{escape(title)}</text>{"".join(body)}</svg>'
         )
 
     def _ran_again(self, step: Step) -> bool:

@@ -2,15 +2,14 @@
 
 import contextlib
 import os
-import signal
 import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
-from widget_store.database import Database
+from widget_store.databases import Database
 from widget_store.errors import StoreDidNotStart, WidgetStoreError
-from widget_store.processes import Processes, be_silent, end_with_parent, out_of_reach
+from widget_store.processes import Processes, be_silent, end_with_parent, stand_apart, start
 from widget_store.settings import Settings
 
 _READY_WITHIN_SECONDS = 60.0
@@ -23,11 +22,13 @@ class Assignment:
     Attributes:
         database: Where it takes the first executor id that is free.
         app_file: A learner's file; None for the store's own checkout.
+        fresh: Reset the store first, under the first executor id; no other store may run then.
     """
 
     database: Database
     settings: Settings
     app_file: Path | None = None
+    fresh: bool = False
 
 
 class WorkerProcess:
@@ -43,8 +44,7 @@ class WorkerProcess:
         self.url = ""
         self._messages, theirs = processes.Pipe(duplex=False)
         self._process = processes.Process(target=_work, args=(assignment, theirs), name="worker")
-        with out_of_reach():
-            self._process.start()
+        start(self._process)
         theirs.close()
 
     def wait_until_ready(self) -> None:
@@ -79,14 +79,16 @@ def _work(assignment: Assignment, to_lab: Connection) -> None:
 
     It holds its executor id itself. So the id is free as soon as it is dead, and no supervisor is there to take it.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    stand_apart()
     end_with_parent()
     be_silent()
     from widget_store import executors
+    from widget_store.reset import claim_fresh
     from widget_store.server import Worker, serve
 
     try:
-        held = executors.claim(assignment.database, 1)
+        claim = claim_fresh if assignment.fresh else executors.claim
+        held = claim(assignment.database, 1)
         (name,) = held.ids
         worker = Worker(
             executor_id=name,

@@ -5,6 +5,7 @@ import contextlib
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
@@ -13,9 +14,8 @@ import httpx
 import pandas as pd
 from dbos import DBOSClient, WorkflowStatus
 
-from widget_store.database import Database, open_database
+from widget_store.databases import Database, open_database
 from widget_store.errors import StoreDidNotStart, WidgetStoreError
-from widget_store.lab.claim import claim, let_go, reset_when_nobody_sells
 from widget_store.lab.followers import Followers
 from widget_store.lab.state import State
 from widget_store.lab.store import StoreRefused
@@ -73,7 +73,7 @@ class Workers:
         self._workers: list[WorkerProcess] = []
         self._resources = contextlib.ExitStack()
         self._state: State | None = None
-        self._http = httpx.Client(timeout=_ANSWER_WITHIN_SECONDS, trust_env=False)
+        self._http = _client()
 
     @classmethod
     def fresh(cls, how_many: int = 2, app: str | Path | None = None, **settings: Any) -> "Workers":
@@ -83,23 +83,18 @@ class Workers:
             how_many: Workers to start with.
             app: As for `Workers`.
             settings: The other arguments of `Workers`.
-
-        Raises:
-            StoreRunning: When another notebook has a store open on the same database, or one runs in a terminal.
-            StoreDidNotStart: With what one of the workers said before it died.
-            DatabaseUnavailable: When the database can't be started or does not answer.
         """
         workers = cls(how_many, app, **settings)
+        workers._open_database()  # before the others let go of it, so that it goes on running
         try:
-            workers._open_database()  # before the others let go of it: it goes on running, and no other notebook gets it
             if cls._of_this_kernel is not None:
                 cls._of_this_kernel.close()
-            reset_when_nobody_sells()
             cls._of_this_kernel = workers
-            return workers.start()
-        except BaseException:  # also when the learner interrupts it
+            workers._start_all(fresh=True)
+        except BaseException:
             workers.close()
             raise
+        return workers
 
     # --- the processes
 
@@ -110,15 +105,8 @@ class Workers:
             StoreDidNotStart: With what one of them said before it died.
             DatabaseUnavailable: When the database can't be started or does not answer.
         """
-        if self.is_open():
-            return self
-        self._open_database()
-        atexit.register(self.close)
-        try:
-            self._start(self._how_many)
-        except BaseException:
-            self.close()
-            raise
+        if not self.is_open():
+            self._start_all()
         return self
 
     def add(self) -> str:
@@ -140,20 +128,19 @@ class Workers:
 
     def close(self) -> None:
         """End all workers and let go of the database. Does no harm when done twice."""
-        try:
-            self._kill(self._workers)
+        with interrupts_wait():
+            atexit.unregister(self.close)
+            if Workers._of_this_kernel is self:
+                Workers._of_this_kernel = None
+            workers, self._workers = self._workers, []
+            for worker in workers:
+                worker.kill()
             self.followers.end()
-        finally:  # also when the learner interrupts it
-            with interrupts_wait():
-                self._kill(self._workers)
-                atexit.unregister(self.close)
-                if Workers._of_this_kernel is self:
-                    Workers._of_this_kernel = None
-                self._http.close()
-                if self._state is not None:
-                    self._state.close()
-                    self._state = None
-                self._resources.close()
+            self._http.close()
+            if self._state is not None:
+                self._state.close()
+                self._state = None
+            self._resources.close()
 
     @property
     def names(self) -> list[str]:
@@ -293,40 +280,44 @@ class Workers:
     # ---
 
     def _open_database(self) -> None:
-        if self._database is None:
-            with interrupts_wait():
+        with interrupts_wait():
+            if self._database is None:
                 self._database = self._resources.enter_context(open_database(read_settings()))
                 self._resources.callback(setattr, self, "_database", None)
-                self._resources.callback(let_go, self._database, self)
-            claim(self._database, self)
 
-    def _start(self, how_many: int) -> list[WorkerProcess]:
+    def _start_all(self, *, fresh: bool = False) -> None:
+        self._open_database()
+        atexit.register(self.close)
+        try:
+            self._start(self._how_many, fresh=fresh)
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self, how_many: int, *, fresh: bool = False) -> list[WorkerProcess]:
         assert self._database is not None  # noqa: S101 - it is open: for the type checker
         assignment = Assignment(self._database, self._settings, self._app_file)
         processes = warm_processes("widget_store.lab.crash_run")
         started: list[WorkerProcess] = []
         try:
             for _ in range(how_many):
+                is_first = not self._workers
                 with interrupts_wait():
-                    worker = WorkerProcess(processes, assignment)
+                    worker = WorkerProcess(processes, replace(assignment, fresh=fresh and is_first))
                     started.append(worker)
                     self._workers.append(worker)
-                if len(self._workers) == 1:
-                    worker.wait_until_ready()  # it makes the tables; two that make them at once get in each other's way
+                if is_first:
+                    worker.wait_until_ready()  # it makes the tables; two that make them at once disturb each other
             for worker in started:
                 if not worker.name:
                     worker.wait_until_ready()
-        except BaseException:  # also when the learner interrupts it: nobody knows the name of one that is not ready
-            self._kill(started)
+        except BaseException:
+            with interrupts_wait():  # it may be an interrupt: of a worker that is not ready, nobody would know the name
+                for worker in started:
+                    worker.kill()
+                    self._workers.remove(worker)
             raise
         return started
-
-    def _kill(self, workers: list[WorkerProcess]) -> None:
-        """Kill workers for good and forget them."""
-        with interrupts_wait():
-            for worker in list(workers):
-                worker.kill()
-                self._workers.remove(worker)
 
     def _named(self, name: str) -> WorkerProcess:
         for worker in self._workers:
@@ -349,6 +340,9 @@ class Workers:
                     raise
                 time.sleep(_LOOK_AGAIN_SECONDS)  # until its death is known
                 continue
+            except KeyboardInterrupt:  # it may have come in the midst of a connection, or of its locks
+                self._http = _client()
+                raise
             if response.is_success:
                 return response.text
             if response.status_code not in _ASK_AGAIN or time.monotonic() > deadline:
@@ -378,6 +372,11 @@ class Workers:
             if step.name == "create_order":
                 return int(step.result)
         return None
+
+
+def _client() -> httpx.Client:
+    """A client for stores on this machine: no proxy stands in between. It connects when it is used."""
+    return httpx.Client(timeout=_ANSWER_WITHIN_SECONDS, trust_env=False)
 
 
 def _worker_of(workflow: WorkflowStatus) -> str:

@@ -7,6 +7,7 @@ from html import escape
 import ipywidgets as widgets
 
 from widget_store.errors import WidgetStoreError
+from widget_store.lab.panel import Panel, as_message, button, in_a_row, refresh_button
 from widget_store.lab.workers import START_AGAIN, WorkerIsDead, Workers
 from widget_store.schema import OrderStatus
 
@@ -78,7 +79,7 @@ class Crowd:
         return living[self._turn % len(living)]
 
 
-class WorkersPanel(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
+class WorkersPanel(Panel):
     """Every worker with its orders and a button that kills it, and a live table of the orders.
 
     Args:
@@ -88,8 +89,9 @@ class WorkersPanel(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
     def __init__(self, workers: Workers) -> None:
         self.workers = workers
         self.crowd = Crowd(workers)
-        self.buy = _button("Buy a widget", "shopping-cart", "primary", "Start a checkout at the next living worker")
-        self.pay = _button("Pay", "check", "success", "Report the oldest open payment as paid, to the next one")
+        self.buy = button("Buy a widget", "shopping-cart", "primary", "Start a checkout at the next living worker")
+        self.pay = button("Pay", "check", "success", "Report the oldest open payment as paid, to the next one")
+        self.again = refresh_button()
         self.kill: dict[str, widgets.Button] = {}
         self.state_of: dict[str, widgets.HTML] = {}
         self._rows = widgets.VBox()
@@ -97,11 +99,10 @@ class WorkersPanel(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
         self.orders = widgets.HTML()
         self.buy.on_click(lambda _button: self._do(self.crowd.buy))
         self.pay.on_click(lambda _button: self._do(self.crowd.pay))
+        self.again.on_click(lambda _button: self._do(lambda: None))
         for name in workers.names:
             self._add_row(name)
-        customers = widgets.HBox([self.buy, self.pay], layout=_WRAPPING)
-        layout = widgets.Layout(padding="4px 0", margin="0")
-        super().__init__([self._rows, customers, self.message, self.orders], layout=layout)
+        super().__init__([self._rows, in_a_row(self.buy, self.pay, self.again), self.message, self.orders])
         self._made_before = self._made()
         self._do(lambda: None)
         if workers.is_open():
@@ -145,11 +146,11 @@ class WorkersPanel(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
 
     def _look(self) -> None:
         if not self.workers.is_open():
-            for button in (self.buy, self.pay, *self.kill.values()):
-                button.disabled = True
+            for closed in (self.buy, self.pay, *self.kill.values()):
+                closed.disabled = True
             for name, shown in self.state_of.items():
                 shown.value = f"<b>{escape(name)}</b> ■ is closed"
-            self.message.value = _as_message("status", _CLOSED)
+            self.message.value = as_message("status", _CLOSED)
             return
         living, orders = self.workers.alive(), self.workers.orders()
         for name in self.workers.names:
@@ -171,10 +172,10 @@ class WorkersPanel(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
         )
 
     def _add_row(self, name: str) -> None:
-        button = _button(f"Kill {name}", "bolt", "danger", f"Kill {name} with SIGKILL, for good")
-        button.on_click(lambda _button: self._kill(name))
-        self.kill[name], self.state_of[name] = button, widgets.HTML()
-        self._rows.children = (*self._rows.children, widgets.HBox([button, self.state_of[name]], layout=_WRAPPING))
+        self.kill[name] = button(f"Kill {name}", "bolt", "danger", f"Kill {name} with SIGKILL, for good")
+        self.kill[name].on_click(lambda _button: self._kill(name))
+        self.state_of[name] = widgets.HTML()
+        self._rows.children = (*self._rows.children, in_a_row(self.kill[name], self.state_of[name]))
 
     def _kill(self, name: str) -> None:
         self.kill[name].disabled = True  # at once: killing takes a moment, and people click twice
@@ -195,18 +196,14 @@ class WorkersPanel(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
             role, words = "alert", f"⚠ Refused: {refusal}"
         except Exception as failure:  # noqa: BLE001 - an error in a widget's callback would be shown nowhere else
             role, words = "alert", f"⚠ Error: {type(failure).__name__}: {failure}"
-        self.message.value = _as_message(role, words)
+        self.message.value = as_message(role, words)
+        self.show_again()
 
     def _tell(self, failure: Exception) -> None:
         self.orders.value = f"<p>⚠ {escape(str(failure))}</p>"
 
 
 _CLOSED = "■ The workers are closed. Run the cell that starts them again."
-_WRAPPING = widgets.Layout(flex_flow="row wrap", align_items="center")
-
-
-def _button(label: str, icon: str, style: str, tooltip: str) -> widgets.Button:
-    return widgets.Button(description=label, icon=icon, button_style=style, tooltip=tooltip)
 
 
 def _has(order_ids: list[int]) -> str:
@@ -214,7 +211,3 @@ def _has(order_ids: list[int]) -> str:
     if not order_ids:
         return "has no order"
     return f"has order{'s' if len(order_ids) > 1 else ''} {', '.join(map(str, order_ids))}"
-
-
-def _as_message(role: str, words: str) -> str:
-    return f'<p role="{role}">{escape(words)}</p>'

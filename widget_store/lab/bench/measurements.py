@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-from widget_store.database import Database, open_database
+from widget_store.databases import Database, open_database
 from widget_store.errors import StoreDidNotStart
 from widget_store.lab.bench.figures import Figure, in_ms
 from widget_store.lab.bench.served import Rush, ServedStore, served
@@ -205,7 +205,7 @@ def steps(setting: Setting, tables: Tables) -> list[Figure]:
 def _a_file(text: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         file = Path(folder) / "app.py"
-        file.write_text(text)
+        file.write_text(text, encoding="utf-8")
         yield file
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from IPython.display import HTML
 
+from widget_store.course.files import notebooks
+
 _WIDTH, _LABELS, _BARS, _ROW = 900, 330, 260, 26
 _STYLE = """
 .ws-figures { min-width: 680px; max-width: 900px; width: 100%; color: var(--jp-ui-font-color1, #212121);
@@ -21,14 +23,17 @@ def bench_picture(file: str | Path, *beginnings: str) -> HTML:
     """The figures whose names begin so, in that order, each with a bar; bars of one unit can be compared.
 
     Args:
-        file: What `widget-store bench --json` has printed.
+        file: What `widget-store bench --json` has printed; a relative path may start in the folder of the lessons.
         beginnings: How their names begin; without any, all figures.
 
     Raises:
         OSError: When there is no such file.
         ValueError: When it holds no such figures.
     """
-    measured = json.loads(Path(file).read_text())
+    place = Path(file)
+    if not place.is_absolute() and not place.exists():  # the lesson is run in another folder
+        place = notebooks() / place
+    measured = json.loads(place.read_text(encoding="utf-8"))
     figures = [each for beginning in beginnings or ("",) for each in measured if each["name"].startswith(beginning)]
     if not figures:
         raise ValueError(f"{file} holds no figure whose name begins with {' or '.join(beginnings)}.")

@@ -9,7 +9,7 @@ from uuid import uuid4
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
 
-from widget_store.database import has_embedded_postgres, without_password
+from widget_store.databases import has_embedded_postgres, without_password
 from widget_store.errors import DatabaseUnavailable
 from widget_store.settings import PREFIX, Settings
 

@@ -17,6 +17,7 @@ import httpx
 import psutil
 
 from widget_store.errors import StoreDidNotStart
+from widget_store.machine import SWITCH
 from widget_store.settings import PREFIX, Settings
 
 _ANSWERED_WITHIN_SECONDS = 60.0
@@ -201,7 +202,7 @@ def served(settings: Settings, workers: int = 1, app: Path | None = None) -> Ite
     """
     command = [sys.executable, "-m", "widget_store", "serve", "--port", "0", "--stop-with-stdin"]
     command += ["--workers", str(workers), *([] if app is None else ["--app", str(app)])]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    environment = {name: value for name, value in os.environ.items() if name == SWITCH or not name.startswith(PREFIX)}
     environment[f"{PREFIX}DATA_DIR"] = str(settings.data_dir)
     environment[f"{PREFIX}DATABASE_URL"] = settings.database_url or ""
     environment[f"{PREFIX}DISPATCH_INTERVAL"] = str(settings.dispatch_interval)

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import sqlalchemy as sa
 from dbos import DBOSClient
 
-from widget_store.database import Database
+from widget_store.databases import Database
 from widget_store.recovery import APP_NAME, RECOVERY_QUEUE
 from widget_store.schema import PRODUCT_ID, OrderStatus, orders, products
 

@@ -56,7 +56,7 @@ def durable_dispatch(file: Path) -> str:
     report = try_points(file, "paid", points=("dispatch_order_workflow/1[0-3].*/*/after",))
     (undisturbed,) = report.recorded
     waits = _times("dispatch_order_workflow/*.sleep/checkpoint/after", undisturbed.reached)
-    if undisturbed.verdict == Verdict.SAFE and "sleep" not in file.read_text():
+    if undisturbed.verdict == Verdict.SAFE and "sleep" not in file.read_text(encoding="utf-8"):
         raise Wrong("The order is dispatched at once: there is no wait between its steps.")
     if undisturbed.verdict == Verdict.SAFE and waits < _STEPS - 1:
         raise Wrong(

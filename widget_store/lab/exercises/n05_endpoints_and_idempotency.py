@@ -15,13 +15,13 @@ from typing import Any
 import sqlalchemy as sa
 from fastapi import HTTPException
 
-from widget_store.database import Database
+from widget_store.databases import Database
+from widget_store.databases.throwaway import open_databases
 from widget_store.endpoints import signed_with
 from widget_store.lab.checks import Wrong, on_answer, on_file
 from widget_store.lab.crash_map import describe
 from widget_store.lab.crash_run import Bench, Verdict, run
 from widget_store.lab.crash_test import Report
-from widget_store.lab.databases import open_databases
 from widget_store.lab.experiment import crash_at
 from widget_store.lab.invariants import looking_at
 from widget_store.lab.judging import function_in, must_be_equal, must_be_safe, try_points
@@ -249,7 +249,7 @@ def four_reports(answer: Any) -> str:
 
 def _must_have_endpoint(file: Path, name: str) -> None:
     """The file must have an endpoint of that name: otherwise the store's own would answer, and be judged."""
-    if re.search(rf"""router\.post\(\s*["']/{name}/\{{""", file.read_text()) is None:
+    if re.search(rf"""router\.post\(\s*["']/{name}/\{{""", file.read_text(encoding="utf-8")) is None:
         raise Wrong(f'The file has no @router.post("/{name}/…"), so the store\'s own endpoint would answer.')
 
 

@@ -12,10 +12,10 @@ import sqlalchemy as sa
 from dbos import DBOSClient, SetWorkflowID
 from dbos import error as dbos_error
 
-from widget_store.database import Database
+from widget_store.databases import Database
+from widget_store.databases.throwaway import open_databases
 from widget_store.lab.checks import Wrong, on_answer, on_file
 from widget_store.lab.crash_run import Bench, Result, Verdict, run
-from widget_store.lab.databases import open_databases
 from widget_store.lab.judging import function_in, in_a_line, must_be_equal
 from widget_store.lab.scenarios import CANCELLED, DISPATCHED, Customer, Scenario
 from widget_store.lab.state import State

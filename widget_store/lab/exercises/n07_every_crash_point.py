@@ -9,12 +9,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from widget_store.database import Database
+from widget_store.databases import Database
+from widget_store.databases.throwaway import open_databases
 from widget_store.lab import invariants
 from widget_store.lab.checks import Wrong, on_answer, on_file
 from widget_store.lab.crash_run import Bench, Result, Verdict, run
 from widget_store.lab.crash_test import Report
-from widget_store.lab.databases import open_databases
 from widget_store.lab.judging import in_a_line, must_be_equal, must_be_safe, try_points
 from widget_store.lab.scenarios import CANCELLED, DISPATCHED, Customer, Scenario
 from widget_store.processes import warm_processes
@@ -270,5 +270,5 @@ def _a_file(text: str) -> Iterator[Path]:
     """A Python file for a while, which a store's process can load."""
     with tempfile.TemporaryDirectory(prefix="widget-store-exercise-") as folder:
         file = Path(folder) / "given_checkout.py"
-        file.write_text(text)
+        file.write_text(text, encoding="utf-8")
         yield file

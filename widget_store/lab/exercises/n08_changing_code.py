@@ -17,9 +17,9 @@ from typing import Any
 import httpx
 from dbos import WorkflowStatus
 
-from widget_store.database import Database
+from widget_store.databases import Database
+from widget_store.databases.throwaway import open_databases
 from widget_store.lab.checks import SOLUTIONS, Wrong, on_answer, on_file
-from widget_store.lab.databases import open_databases
 from widget_store.lab.judging import must_be_equal
 from widget_store.lab.state import State
 from widget_store.processes import be_silent, end_with_parent, warm_processes
@@ -68,7 +68,7 @@ def which_changes_strand(answer: Any) -> str:
         def is_stranded_by(number: int) -> bool:
             old, new = list(_CHANGES.values())[number]
             changed = Path(folder) / f"changed_{number}.py"
-            changed.write_text(OLD_FILE.read_text().replace(old, new, 1))
+            changed.write_text(OLD_FILE.read_text(encoding="utf-8").replace(old, new, 1), encoding="utf-8")
             with _serving(database, changed, UNPINNED, executor_id=f"worker-{number + 2}") as store:
                 return store.version != hers
 

@@ -7,9 +7,9 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from widget_store.databases.throwaway import open_databases
 from widget_store.errors import StoreDidNotStart
 from widget_store.lab.checks import NotAttempted, Wrong, on_answer, on_file
-from widget_store.lab.databases import open_databases
 from widget_store.lab.judging import function_in, must_be_equal
 from widget_store.lab.workers import Workers
 from widget_store.settings import read_settings

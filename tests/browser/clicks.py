@@ -1,0 +1,77 @@
+"""What learners click in a lesson, and what they read then: the same in every front end."""
+
+import re
+from collections.abc import Callable
+
+from playwright.sync_api import Locator, Page, expect
+
+from tests.browser.jupyter import run_to_panel
+
+
+def buy_crash_and_pay(page: Page, lesson: Locator) -> None:
+    """Lesson 00: one order that nothing happens to, and one whose store dies."""
+    run_to_panel(page, "00_start_here", "Lab:")
+    page.get_by_role("button", name="Buy a widget").click()
+    expect(lesson.get_by_text("Now pay, or decline.")).to_be_visible()
+    page.get_by_role("button", name="Pay").click()
+    expect(lesson.get_by_text("Paid: order 1 is being dispatched.")).to_be_visible()
+    expect(lesson.get_by_role("img", name=re.compile("Order 1: DISPATCHED.* No crash"))).to_be_visible()
+
+    page.get_by_role("button", name="Buy a widget").click()
+    expect(lesson.get_by_text("Now pay, or decline.")).to_be_visible()
+    page.get_by_role("button", name="Crash").click()
+    expect(lesson.get_by_text("The serving process was killed.")).to_be_visible()
+    page.get_by_role("button", name="Pay").click()
+    expect(lesson.get_by_text("Paid: order 2 is being dispatched.")).to_be_visible()
+    expect(lesson.get_by_role("img", name=re.compile("Order 2: DISPATCHED.* One crash"))).to_be_visible()
+
+
+def predict_and_crash(page: Page, lesson: Locator) -> None:
+    """Lesson 04: a prediction, half of which is wrong."""
+    run_to_panel(page, "04_crash_lab", "CrashLab:")
+    lesson.get_by_label("Story").select_option("declined")
+    lesson.get_by_label("Kill it").select_option("in reserve_inventory: its work committed, DBOS's record of it not")
+    lesson.get_by_label("Order").select_option("PENDING")
+    lesson.get_by_label("On the shelf").fill("100")
+    lesson.get_by_label("On the shelf").press("Tab")
+    page.get_by_role("button", name="Crash here").click()
+    said = lesson.get_by_role("status").filter(has_text="predictions were right")
+    expect(said).to_have_text("1 of 2 predictions were right. And every invariant holds in the end.")
+    timeline = lesson.get_by_role("region", name="process 2")
+    expect(timeline).to_be_visible()
+    expect(timeline).to_have_css("word-break", "normal")  # Jupyter breaks such text inside words
+
+
+def run_a_crash_again(page: Page, lesson: Locator) -> None:
+    """Lesson 07: a crash point of the first map, and its timeline."""
+    run_to_panel(page, "07_every_crash_point", "CrashMap:")
+    point = "checkout_workflow/1.create_order/effect/after"
+    lesson.get_by_label("Killed at").select_option(f"· {point}")
+    page.get_by_role("button", name="Run again").click()
+    expect(lesson.get_by_role("status").filter(has_text=re.compile(r"^· safe, in \d"))).to_be_visible()
+    timeline = lesson.get_by_role("region", name="Timeline")
+    expect(timeline).to_contain_text("X killed right after the commit of the work of create_order (step 1)")
+
+
+def kill_a_worker(page: Page, lesson: Locator) -> None:
+    """Lesson 09: two more orders, and the worker that has one of them is killed."""
+    run_to_panel(page, "09_many_workers", "WorkersPanel:")
+    for _ in range(2):
+        page.get_by_role("button", name="Buy a widget").click()
+    for _ in range(2):
+        page.get_by_role("button", name="Pay").click()
+    page.get_by_role("button", name="Kill worker-2").click()
+    expect(lesson.get_by_text("worker-2 was killed, and nobody starts it again.")).to_be_visible()
+    expect(lesson.get_by_text("✖ is dead")).to_be_visible()
+    orders = lesson.get_by_role("table", name="Orders, newest first")
+    expect(orders.get_by_role("row", name=re.compile("^4 DISPATCHED worker-1$"))).to_be_visible()
+
+
+FIRST = "00_start_here"
+CLICKS: dict[str, Callable[[Page, Locator], None]] = {
+    FIRST: buy_crash_and_pay,
+    "04_crash_lab": predict_and_crash,
+    "07_every_crash_point": run_a_crash_again,
+    "09_many_workers": kill_a_worker,
+}
+"""What is clicked in which lesson."""

@@ -1,0 +1,1 @@
+"""The course that travels with the package, and the copy of it in which a learner works."""

@@ -1,0 +1,55 @@
+"""Where the data lives: the embedded PostgreSQL, a PostgreSQL server that somebody else runs, or SQLite files."""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+
+from widget_store.databases.database import Database, at_url, until_the_peer_is_lost, without_password
+from widget_store.databases.embedded import (
+    embedded_postgres,
+    has_embedded_postgres,
+    server_pid,
+    stop_embedded_postgres,
+    superuser,
+)
+from widget_store.databases.private import make_private_file, make_private_folder, usable
+from widget_store.settings import Settings
+
+__all__ = [
+    "Database",
+    "at_url",
+    "has_embedded_postgres",
+    "open_database",
+    "server_pid",
+    "stop_embedded_postgres",
+    "superuser",
+    "until_the_peer_is_lost",
+    "without_password",
+]
+
+
+@contextlib.contextmanager
+def open_database(settings: Settings) -> Iterator[Database]:
+    """The database of these settings, running and answering for as long as the block lasts.
+
+    A relative path to an SQLite file starts in the data folder: a notebook and a terminal, which have other current
+    folders, mean the same file.
+
+    Raises:
+        DatabaseUnavailable: When it can't be started or does not answer.
+    """
+    with contextlib.ExitStack() as stack:
+        url = settings.database_url
+        if url is None and has_embedded_postgres():
+            database = stack.enter_context(embedded_postgres(settings.data_dir))
+        else:
+            if url is None:
+                print("No embedded PostgreSQL for this platform: using SQLite.", file=sys.stderr)
+                url = "sqlite:///store.sqlite"
+            with usable(settings.data_dir):
+                make_private_folder(settings.data_dir)
+                database = at_url(url, settings.data_dir)
+                for file in database.sqlite_files:
+                    make_private_file(file)
+        database.check()
+        yield database
