@@ -1,8 +1,8 @@
 """Runs beside the embedded PostgreSQL, and stops it once nobody uses it: its users may have been killed, all of them.
 
-Whoever leaves in good order stops the server, if nobody else uses it. A kernel that is restarted in the midst of a cell,
-or whose JupyterLab was killed, does not. This process imports nothing slow before it has something to do: it waits as
-long as the server runs.
+Whoever leaves in good order stops the server, if nobody else uses it. A kernel that is restarted in the midst of a
+cell, or whose JupyterLab was killed, does not. This process imports nothing slow before it has something to do: it
+waits as long as the server runs.
 """
 
 import sys
