@@ -42,7 +42,7 @@ test-notebooks: $(TEST) ## Compare every notebook with its stored outputs, on bo
 	@$(BIN)/pytest -n $(TESTERS) --thorough tests/notebooks/test_outputs.py tests/notebooks/test_solved.py $(PYTEST_FLAGS)
 
 test-as-on-windows: $(TEST) ## Run what Windows does differently on this system: no fork, no signals, no Unix sockets. A stand-in.
-	@WIDGET_STORE_AS_ON_WINDOWS=1 $(BIN)/pytest -n $(TESTERS) --thorough @tests/as_on_windows.txt $(PYTEST_FLAGS)
+	@WIDGET_STORE_AS_ON_WINDOWS=1 PYTHONPATH=$(CURDIR)/tests/as_on_windows $(BIN)/pytest -n $(TESTERS) --thorough @tests/as_on_windows.txt $(PYTEST_FLAGS)
 
 check: lint types ## Lint, check formatting and types, and check which module may import which.
 

@@ -9,11 +9,40 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support import command, environment, serving_cold
+from tests.support import ROOT, command, environment, serving_cold
 from widget_store.databases.embedded import server_pid
 from widget_store.machine import SWITCH
 
-ON = {SWITCH: "1"}
+GUARD = Path(__file__).with_name("as_on_windows")
+ON = {SWITCH: "1", "PYTHONPATH": str(GUARD)}
+"""The switch, and what makes the kit's own modules fail where they use what Windows lacks."""
+
+
+@pytest.mark.parametrize(
+    "forgotten",
+    [
+        "import os; os.kill(os.getpid(), 0)",
+        "import signal; signal.SIGKILL",
+        "from socket import AF_UNIX",
+        "import fcntl",
+        "from multiprocessing import forkserver",
+        "import multiprocessing; multiprocessing.get_context('fork')",
+    ],
+)
+def test_what_windows_lacks_fails_in_the_kit_and_nowhere_else(forgotten: str) -> None:
+    def run(file: Path) -> "subprocess.CompletedProcess[str]":
+        program = f"exec(compile({forgotten!r}, {str(file)!r}, 'exec'))"
+        return subprocess.run(
+            [sys.executable, "-c", program], env=environment(**ON), capture_output=True, text=True, check=False
+        )
+
+    assert (
+        run(ROOT / "widget_store" / "ports.py")
+        .stderr.splitlines()[-1]
+        .startswith(("AttributeError:", "ImportError:", "ModuleNotFoundError:", "ValueError:"))
+    )
+    elsewhere = run(Path(psutil.__file__))
+    assert (elsewhere.returncode, elsewhere.stderr) == (0, "")
 
 
 @pytest.mark.slow("imports DBOS")

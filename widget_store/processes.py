@@ -63,7 +63,7 @@ def start(process: BaseProcess) -> None:
 def stand_apart() -> None:
     """Take this process out of the reach of Ctrl-C, and of what a notebook's *Interrupt* sends to a whole group."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform != "win32":
+    if sys.platform != "win32" and not AS_ON_WINDOWS:
         with contextlib.suppress(PermissionError):  # it has a group of its own already
             os.setsid()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
@@ -134,7 +134,7 @@ def be_silent() -> None:
 @contextlib.contextmanager
 def _kept_from_children() -> Iterator[None]:
     """Block SIGINT for what is started in the block, until it stands apart: a new process inherits the blocking."""
-    if sys.platform == "win32":
+    if sys.platform == "win32" or AS_ON_WINDOWS:
         yield
         return
     from multiprocessing import resource_tracker

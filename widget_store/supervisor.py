@@ -278,7 +278,7 @@ def _stop_signals(stop_with_stdin: bool) -> Iterator[Connection]:
             noted.send_bytes(b"stop")
 
     which_stop = [signal.SIGTERM, signal.SIGINT]
-    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+    if sys.platform != "win32" and not AS_ON_WINDOWS and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         which_stop.append(signal.SIGHUP)  # the terminal was closed; with `nohup` the store goes on
     before = {which: signal.signal(which, note) for which in which_stop}
     if stop_with_stdin:

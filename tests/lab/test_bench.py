@@ -71,6 +71,11 @@ def test_the_picture_shows_the_figures_that_are_asked_for_and_says_them(tmp_path
         bench_picture(file, "sell")
 
 
+def test_the_figures_of_the_course_are_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "<svg" in str(bench_picture("images/bench.json").data)
+
+
 @pytest.mark.slow("starts a store")
 def test_copies_of_a_finished_order_are_such_orders(database: Database) -> None:
     settings = Settings.model_construct().model_copy(update={"database_url": database.url, "dispatch_interval": 0.001})

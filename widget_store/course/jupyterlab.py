@@ -51,7 +51,7 @@ def jupyterlab_arguments(folder: Path, opened: Path, more: list[str]) -> list[st
         ours += _default_url(Path(root or folder), opened)
     if _value_of(more, "--LabApp.app_settings_dir") is None:
         ours.append(f"--LabApp.app_settings_dir={_SETTINGS}")
-    if hasattr(os, "geteuid") and os.geteuid() == 0:
+    if sys.platform != "win32" and os.geteuid() == 0:
         ours.append("--allow-root")
     return [*ours, *more]
 

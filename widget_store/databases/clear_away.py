@@ -19,14 +19,18 @@ def main(folder: Path) -> None:
     sys.stdin.buffer.read()
     for file in folder.glob("*/postmaster.pid"):
         with contextlib.suppress(OSError, ValueError):
-            lines = file.read_text(encoding="utf-8").split("\n")
+            lines = file.read_text(encoding="utf-8", errors="replace").split("\n")  # Windows: its names are not UTF-8
             sockets = Path(lines[4]) if len(lines) > 4 else folder
             try:
                 _stop(int(lines[0]))
             finally:
                 if sockets.name.startswith("widget-store-"):  # it may be in another folder, with a shorter name
                     shutil.rmtree(sockets, ignore_errors=True)
+    deadline = time.monotonic() + _STOPPED_WITHIN_SECONDS
     shutil.rmtree(folder, ignore_errors=True)
+    while folder.exists() and time.monotonic() < deadline:  # on Windows, a file that is still open stays
+        time.sleep(0.05)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _stop(server: int) -> None:

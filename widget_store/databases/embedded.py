@@ -29,10 +29,10 @@ from pathlib import Path
 
 import fasteners
 import psutil
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import URL, make_url
 
 from widget_store.databases import last_out, programs
-from widget_store.databases.database import Database
+from widget_store.databases.database import Database, at_url
 from widget_store.databases.private import make_private_file, make_private_folder, usable
 from widget_store.errors import DatabaseRunsOn, DatabaseUnavailable
 from widget_store.machine import AS_ON_WINDOWS
@@ -210,7 +210,7 @@ def _answers(folder: Path) -> bool:
     server = _server_in(folder)
     if server is None:
         return False
-    if not _stops(folder) and _wait_until_ready(folder, server.pid, server.is_running) and _can_be_reached(folder):
+    if not _stops(folder) and _wait_until_ready(folder, server.pid, lambda: _lives(server)) and _can_be_reached(folder):
         return True
     _stop(folder)  # somebody has removed its socket, or it was stopping anyway
     return False
@@ -298,16 +298,30 @@ def _make(folder: Path, *, hurry: bool) -> None:
             *(word for name, value in configuration.items() for word in ("-c", f"{name}={value}")),
             *(["--no-sync"] if hurry else []),
         )
-        # In single-user mode: so there is no moment at which the server runs and is not finished.
-        programs.run(
-            "postgres",
-            *("--single", "-j", "-D", workshop / "data", "postgres"),
-            text=f"CREATE ROLE {ROLE} LOGIN CREATEDB PASSWORD '{passwords[ROLE]}';\n\n"
-            f"CREATE DATABASE {DATABASE} OWNER {ROLE};\n\n",
-        )
         lines = "".join(f"*:*:*:{role}:{word}\n" for role, word in passwords.items())
         make_private_file(workshop / "data" / _PASSWORDS, lines)
+        _make_role(workshop / "data", passwords[ROLE])
         (workshop / "data").rename(folder)
+
+
+def _make_role(folder: Path, password: str) -> None:
+    statements = (
+        f"CREATE ROLE {ROLE} LOGIN CREATEDB PASSWORD '{password}'",
+        f"CREATE DATABASE {DATABASE} OWNER {ROLE}",
+    )
+    if not AS_ON_WINDOWS:
+        text = "".join(f"{statement};\n\n" for statement in statements)
+        programs.run("postgres", "--single", "-j", "-D", folder, "postgres", text=text)
+        return
+    # There an administrator may not run `postgres`. pg_ctl takes the rights away first, and can only start a server.
+    _start(folder)
+    try:
+        server = make_url(_database_in(folder, SUPERUSER).url).set(database="postgres")
+        with at_url(server.render_as_string()).connect() as connection:
+            for statement in statements:
+                connection.execute(statement.encode())
+    finally:
+        _stop(folder)
 
 
 def _belongs_to(folder: Path, owner: int | None) -> None:
@@ -363,7 +377,7 @@ def _start_directly(folder: Path, log: Path) -> bool:
             stderr=output,
             cwd=folder,
             env=programs.environment(),
-            start_new_session=True,  # it outlives this process, and hears nothing of its terminal
+            **programs.APART,
         )
         threading.Thread(
             target=server.wait, daemon=True
@@ -393,15 +407,18 @@ def _start_with_pg_ctl(folder: Path, log: Path) -> bool:
         cwd=folder,
         env=programs.environment(),
         check=False,
+        **programs.APART,
     )
     server = _server_in(folder)
-    return server is not None and _wait_until_ready(folder, server.pid, server.is_running)
+    return server is not None and _wait_until_ready(folder, server.pid, lambda: _lives(server))
 
 
 def _free_port(wanted: str) -> int:
     """That port of 127.0.0.1, if it is free; any other if not."""
     for port in ([int(wanted)] if wanted.isdigit() else []) + [0]:
         with contextlib.suppress(OSError), socket.socket() as probe:
+            if sys.platform != "win32":
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a server that has just ended held it
             probe.bind(("127.0.0.1", port))
             return int(probe.getsockname()[1])
     raise programs.ProgramFailed("no port of 127.0.0.1 is free")
@@ -516,9 +533,15 @@ def _is_server_in(folder: Path, process: psutil.Process) -> bool:
     try:
         words = process.cmdline()
         is_told_to = "postgres" in process.name() and Path(words[words.index("-D") + 1]).samefile(folder)
-        return is_told_to and process.status() != psutil.STATUS_ZOMBIE and _works_in(process, folder)
+        return is_told_to and _lives(process) and _works_in(process, folder)
     except (IndexError, ValueError, OSError, psutil.Error):
         return False
+
+
+def _lives(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def _works_in(process: psutil.Process, folder: Path) -> bool:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from widget_store.errors import DatabaseUnavailable
 
@@ -23,6 +24,10 @@ _ANSWERS_WITHIN_SECONDS = 300
 # LD_LIBRARY_PATH, a LANG that is not installed.
 _NEEDED = ("PATH", "SYSTEMROOT", "SYSTEMDRIVE", "COMSPEC", "TEMP", "TMP", "USERPROFILE")
 _NOBODY = 65534
+APART: dict[str, Any] = {"start_new_session": True}
+"""For `subprocess`: a program that outlives this process, and hears nothing of its terminal's Ctrl-C."""
+if sys.platform == "win32":
+    APART = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
 _WORDS_OF_FAILURE = ("FATAL:", "ERROR:", "PANIC:", "error:")
 
 
@@ -60,12 +65,12 @@ def run(name: str, *arguments: str | Path, text: str | None = None) -> str:
         text=True,
         encoding="utf-8",
         errors="replace",
-        start_new_session=True,  # out of the reach of Ctrl-C: half a database is of no use
         check=False,
+        **APART,
     )
     if done.returncode or "ERROR:" in done.stdout:
         raise ProgramFailed(reason_in(done.stdout) or f"{name} ended with status {done.returncode}")
-    return done.stdout
+    return str(done.stdout)
 
 
 def command(name: str, *arguments: str | Path) -> list[str | Path]:
