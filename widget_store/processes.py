@@ -100,13 +100,24 @@ def interrupts_wait() -> Iterator[None]:
 
 
 def end_with_parent() -> None:
-    """Let this process end as soon as the one that started it has: without it, it would be an orphan."""
+    """Let this process end as soon as the one that started it has: without it, it would be an orphan.
+
+    Both have an end of a pipe, and the system closes the parent's, however that one dies.
+    """
     parent = mp.parent_process()
+    if parent is None:
+        return
+    if sys.platform == "linux":
+        # A thread is not enough: a learner's code may hold the interpreter's lock, in a long regular expression for
+        # example, and then no other thread runs. The system can send a signal, too. Nobody handles it, and it kills.
+        import fcntl
+
+        fcntl.fcntl(parent.sentinel, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(parent.sentinel, fcntl.F_SETFL, fcntl.fcntl(parent.sentinel, fcntl.F_GETFL) | os.O_ASYNC)
 
     def follow() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
+        parent.join()
+        os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()
 

@@ -227,6 +227,52 @@ def test_none_outlives_its_kernel(own_database: Database) -> None:
         assert left == []
 
 
+HOLDS_THE_INTERPRETER = """
+import ctypes
+from dbos import DBOS
+
+@DBOS.workflow()
+def checkout_workflow(key):
+    print("holds it", flush=True)
+    ctypes.PyDLL(None).sleep(600)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a thread looks, which needs the interpreter")
+def test_none_outlives_its_kernel_whatever_a_learners_code_does(
+    new_database: Callable[[str], Database], tmp_path: Path
+) -> None:
+    app = tmp_path / "holds.py"
+    app.write_text(HOLDS_THE_INTERPRETER)
+    script = f"""
+import httpx
+from widget_store.lab import Workers
+(worker,) = Workers.fresh(1, {str(app)!r})._workers
+print("ready", flush=True)
+try:
+    httpx.post(f"{{worker.url}}/checkout/anna", timeout=3)
+    httpx.get(f"{{worker.url}}/healthz", timeout=1)
+except httpx.TimeoutException:
+    print("held", flush=True)
+input()
+"""
+    kernel = subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env=environment(WIDGET_STORE_DATABASE_URL=new_database("sqlite").url),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with kernel:
+        assert kernel.stdout is not None
+        assert [kernel.stdout.readline(), kernel.stdout.readline()] == ["ready\n", "held\n"]
+        family = psutil.Process(kernel.pid).children(recursive=True)
+        kernel.kill()
+        _, left = psutil.wait_procs(family, timeout=PATIENCE_SECONDS)
+        assert left == []
+
+
 # --- the panel
 
 

@@ -2,7 +2,7 @@
 
 The first process of the kit that needs the server starts it, and the last one that leaves in good order stops it. Who
 is using it is a file lock held in common, which the operating system releases when a process dies: a crash can neither
-stop the database nor leave it thinking that it is still in use.
+stop the database nor leave it thinking that it is still in use. When its last users were killed, `last_out` stops it.
 
 Nobody else gets in. The server listens on a Unix socket in a folder that only its owner may enter, whose name nobody
 can guess, and asks for a password, which is in a file that only its owner may read. On Windows it listens on
@@ -31,7 +31,7 @@ import fasteners
 import psutil
 from sqlalchemy.engine import URL, make_url
 
-from widget_store.databases import programs
+from widget_store.databases import last_out, programs
 from widget_store.databases.database import Database, at_url
 from widget_store.databases.private import make_private_file, make_private_folder, usable
 from widget_store.errors import DatabaseRunsOn, DatabaseUnavailable
@@ -361,6 +361,24 @@ def _start(folder: Path) -> None:
         with log.open(encoding="utf-8", errors="replace") as lines:
             lines.seek(written)
             raise programs.ProgramFailed(programs.reason_in(lines.read()) or "it ended without a word")
+    _start_last_out(folder)
+
+
+def _start_last_out(folder: Path) -> None:
+    server = _server_in(folder)
+    if server is None:
+        return
+    group = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP} if sys.platform == "win32" else {}
+    beside = subprocess.Popen(
+        [sys.executable, "-P", Path(last_out.__file__), folder.parent, str(server.pid)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd=folder.anchor,  # on Windows, a current folder can't be deleted
+        start_new_session=True,  # it outlives this process, and hears nothing of its terminal
+        **group,
+    )
+    threading.Thread(target=beside.wait, daemon=True).start()  # as for the server
 
 
 def _start_directly(folder: Path, log: Path) -> bool:
