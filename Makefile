@@ -39,8 +39,8 @@ lab: $(LAB) ## Open JupyterLab on your own copy of the course, in widget-store-c
 	@$(BIN)/python -m widget_store lab
 
 test: lint ## Run what every change must pass, check and tests, in some five minutes; in CI, all as below.
-	@$(MAKE) --no-print-directory -j 2 types pytest
 	@[ -z "$(CI)$(THOROUGH)" ] || $(MAKE) --no-print-directory test-as-on-windows
+	@$(MAKE) --no-print-directory -j 2 types pytest
 
 test-all: ## Run the thorough tests, too, as CI does: 18 minutes. README.md says which they are.
 	@$(MAKE) --no-print-directory test THOROUGH=--thorough
@@ -49,7 +49,7 @@ test-notebooks: $(TEST) ## Compare every notebook with its stored outputs, on bo
 	@$(BIN)/pytest -n $(TESTERS) --thorough tests/notebooks/test_outputs.py tests/notebooks/test_solved.py $(PYTEST_FLAGS)
 
 test-as-on-windows: $(TEST) ## Run what Windows does differently on this system: no fork, no signals, no Unix sockets. A stand-in.
-	@WIDGET_STORE_AS_ON_WINDOWS=1 PYTHONPATH=$(CURDIR)/tests/as_on_windows $(BIN)/pytest -n $(TESTERS) --thorough @tests/as_on_windows.txt $(PYTEST_FLAGS)
+	@WIDGET_STORE_AS_ON_WINDOWS=1 PYTHONPATH="$$PWD/tests/as_on_windows" $(BIN)/pytest -n $(TESTERS) --thorough @tests/as_on_windows.txt $(PYTEST_FLAGS)
 
 check: lint types ## Lint, check formatting and types, and check which module may import which.
 

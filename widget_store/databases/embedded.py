@@ -368,15 +368,13 @@ def _start_last_out(folder: Path) -> None:
     server = _server_in(folder)
     if server is None:
         return
-    group = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP} if sys.platform == "win32" else {}
     beside = subprocess.Popen(
         [sys.executable, "-P", Path(last_out.__file__), folder.parent, str(server.pid)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         cwd=folder.anchor,  # on Windows, a current folder can't be deleted
-        start_new_session=True,  # it outlives this process, and hears nothing of its terminal
-        **group,
+        **programs.APART,
     )
     threading.Thread(target=beside.wait, daemon=True).start()  # as for the server
 
