@@ -26,8 +26,8 @@ PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 LAB := .venv/lab.installed
 TEST := .venv/test.installed
 
-.PHONY: help setup lab test test-all test-notebooks test-as-on-windows check notebooks crash-test bench wheel fresh-machine
-.PHONY: clean lock lint types pytest here
+.PHONY: help setup lab test test-all test-notebooks test-as-on-windows check notebooks crash-test bench wheel fresh-machine clean lock
+.PHONY: lint types pytest here
 
 help: ## Say what each target does; this is also what plain `make` does.
 	@awk -F ': .*## ' '/^[a-z-]+: .*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
