@@ -1,0 +1,161 @@
+"""The end of JupyterLab, however it comes: nothing that its kernels have started is left, no database either."""
+
+import contextlib
+import os
+import pty
+import re
+import secrets
+import select
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from jupyter_client.blocking.client import BlockingKernelClient
+
+from tests.support import PATIENCE_SECONDS, ROOT, environment, eventually, lives, new_key
+from widget_store.databases import has_embedded_postgres
+
+pytestmark = [
+    pytest.mark.slow("starts JupyterLab, and a kernel with a store", weight=4),
+    pytest.mark.skipif(sys.platform == "win32", reason="needs a terminal and its signals"),
+    pytest.mark.skipif(not has_embedded_postgres(), reason="no embedded PostgreSQL for this platform"),
+]
+
+MARK = "WIDGET_STORE_TEST_LAB"
+
+
+class Lab:
+    """`widget-store lab` in a terminal of its own, and one kernel in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._runtime = folder / "runtime"
+        self._token = secrets.token_hex()
+        self._mark = new_key()
+        self._said = b""
+        self.terminal, theirs = pty.openpty()
+        self.process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "widget_store", "lab", str(folder / "course"), "--no-browser"),
+                *(f"--IdentityProvider.token={self._token}", "--port=0"),
+            ],
+            cwd=ROOT,
+            env=environment(
+                WIDGET_STORE_DATA_DIR=str(folder / "data"), JUPYTER_RUNTIME_DIR=str(self._runtime), **{MARK: self._mark}
+            ),
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+            preexec_fn=_take_as_terminal,  # noqa: PLW1509 - it makes one call to the system
+        )
+        os.close(theirs)
+        self._is_closed = threading.Event()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+        url = eventually(lambda: re.search(rb"http://127\.0\.0\.1:\d+/", self._said), "JupyterLab")[0].decode()
+        self._api = httpx.Client(
+            base_url=url, headers={"Authorization": f"token {self._token}"}, timeout=PATIENCE_SECONDS, trust_env=False
+        )
+
+    def run(self, *cells: str) -> None:
+        """Run cells in a new kernel; the last of them runs for ever."""
+        kernel = eventually(self._new_kernel, "a kernel")
+        client = BlockingKernelClient(connection_file=str(self._runtime / f"kernel-{kernel}.json"))
+        client.load_connection_file()
+        client.start_channels()
+        try:
+            client.wait_for_ready(timeout=PATIENCE_SECONDS)
+            for cell in cells:
+                answer = client.execute_interactive(cell, timeout=PATIENCE_SECONDS, output_hook=lambda _output: None)
+                assert answer["content"]["status"] == "ok", answer["content"]
+            client.execute("import time; time.sleep(600)")
+        finally:
+            client.stop_channels()
+
+    def family(self) -> list[psutil.Process]:
+        """All that belongs to it."""
+        return [each for each in psutil.process_iter() if self._has(each)]
+
+    def press_ctrl_c_twice(self) -> None:
+        os.write(self.terminal, b"\x03")
+        eventually(lambda: b"Shut down this Jupyter server" in self._said, "its question")
+        os.write(self.terminal, b"\x03")
+
+    def close_terminal(self) -> None:
+        self._is_closed.set()
+        self._listener.join()  # it closes the terminal: the system sends SIGHUP
+
+    def end(self) -> None:
+        self._api.close()
+        self.process.kill()
+        self.process.wait()
+        self.close_terminal()
+
+    def _new_kernel(self) -> str:
+        with contextlib.suppress(httpx.TransportError):
+            answer = self._api.post("/api/kernels", json={"name": "python3"})
+            if answer.is_success:
+                return str(answer.json()["id"])
+        return ""
+
+    def _has(self, process: psutil.Process) -> bool:
+        with contextlib.suppress(psutil.Error):
+            return lives(process) and process.environ().get(MARK) == self._mark
+        return False
+
+    def _listen(self) -> None:
+        with contextlib.suppress(OSError):
+            while not self._is_closed.is_set():
+                if select.select([self.terminal], [], [], 0.05)[0]:
+                    self._said += os.read(self.terminal, 4096)
+        os.close(self.terminal)  # not while it is read: it would stay open until then
+
+
+def _take_as_terminal() -> None:
+    import fcntl
+    import termios
+
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+@pytest.fixture
+def lab(data_dir: Path) -> Iterator[Lab]:
+    data_dir.mkdir()
+    lab = Lab(data_dir)
+    yield lab
+    lab.end()
+
+
+ENDS = {
+    "Ctrl-C": Lab.press_ctrl_c_twice,
+    "SIGTERM": lambda lab: lab.process.terminate(),
+    "SIGKILL": lambda lab: lab.process.kill(),
+    "the terminal is closed": Lab.close_terminal,
+    "its kernels are killed first": lambda lab: (
+        [each.kill() for each in psutil.Process(lab.process.pid).children() if "ipykernel" in " ".join(each.cmdline())],
+        lab.process.send_signal(signal.SIGTERM),
+    ),
+}
+
+
+@pytest.mark.parametrize("cell", ["opened = Store.fresh()", "opened = Workers.fresh(2)"], ids=["store", "workers"])
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+def test_jupyterlab_leaves_nothing_behind(lab: Lab, cell: str, end: Callable[[Lab], object], data_dir: Path) -> None:
+    lab.run("from widget_store.lab import Store, Workers", cell, "opened.buy()")
+    programs = " ".join(word for each in lab.family() for word in each.cmdline())
+    assert "jupyterlab" in programs
+    assert "ipykernel" in programs
+    server = psutil.Process(int((data_dir / "data" / "postgres" / "postmaster.pid").read_text().split("\n")[0]))
+    assert lives(server)
+    end(lab)
+    try:
+        eventually(lambda: not lab.family(), "the end of all that belongs to JupyterLab")
+    except AssertionError:
+        pytest.fail(f"left behind: {[(each, each.cmdline()) for each in lab.family()]}")
+    eventually(lambda: not lives(server), "the end of the database")
