@@ -6,7 +6,6 @@ import pty
 import re
 import secrets
 import select
-import signal
 import subprocess
 import sys
 import threading
@@ -58,7 +57,8 @@ class Lab:
         self._is_closed = threading.Event()
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
-        url = eventually(lambda: re.search(rb"http://127\.0\.0\.1:\d+/", self._said), "JupyterLab")[0].decode()
+        found = eventually(lambda: re.findall(rb"http://127\.0\.0\.1:\d+/", self._said), "JupyterLab")
+        url = bytes(found[0]).decode()
         self._api = httpx.Client(
             base_url=url, headers={"Authorization": f"token {self._token}"}, timeout=PATIENCE_SECONDS, trust_env=False
         )
@@ -132,15 +132,19 @@ def lab(data_dir: Path) -> Iterator[Lab]:
     lab.end()
 
 
+def kill_its_kernels_and_end_it(lab: Lab) -> None:
+    for each in psutil.Process(lab.process.pid).children():
+        if "ipykernel" in " ".join(each.cmdline()):
+            each.kill()
+    lab.process.terminate()
+
+
 ENDS = {
     "Ctrl-C": Lab.press_ctrl_c_twice,
     "SIGTERM": lambda lab: lab.process.terminate(),
     "SIGKILL": lambda lab: lab.process.kill(),
     "the terminal is closed": Lab.close_terminal,
-    "its kernels are killed first": lambda lab: (
-        [each.kill() for each in psutil.Process(lab.process.pid).children() if "ipykernel" in " ".join(each.cmdline())],
-        lab.process.send_signal(signal.SIGTERM),
-    ),
+    "its kernels are killed first": kill_its_kernels_and_end_it,
 }
 
 
