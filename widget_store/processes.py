@@ -107,7 +107,7 @@ def end_with_parent() -> None:
     parent = mp.parent_process()
     if parent is None:
         return
-    if sys.platform == "linux":
+    if sys.platform == "linux" and not AS_ON_WINDOWS:
         # A thread is not enough: a learner's code may hold the interpreter's lock, in a long regular expression for
         # example, and then no other thread runs. The system can send a signal, too. Nobody handles it, and it kills.
         import fcntl
