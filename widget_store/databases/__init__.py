@@ -44,7 +44,7 @@ def open_database(settings: Settings) -> Iterator[Database]:
             database = stack.enter_context(embedded_postgres(settings.data_dir))
         else:
             if url is None:
-                print("No embedded PostgreSQL for this platform: using SQLite.", file=sys.stderr)
+                print("The embedded PostgreSQL is not installed: using SQLite.", file=sys.stderr)
                 url = "sqlite:///store.sqlite"
             with usable(settings.data_dir):
                 make_private_folder(settings.data_dir)

@@ -470,11 +470,12 @@ def _popen(
         command += ["--any-host"]
     return subprocess.Popen(
         command,
-        env=environment,
+        env=environment | {"PYTHONIOENCODING": "utf-8:backslashreplace"},  # whatever a learner's file prints
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        encoding="utf-8",
         errors="replace",
         **apart(),
     )
