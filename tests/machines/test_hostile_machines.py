@@ -121,6 +121,9 @@ def machine(public_folder: Path, postgresql: Database) -> Iterator[Machine]:
 def install(folder: Path) -> Path:
     """A copy of the kit in that folder, as somebody would clone it."""
     shutil.copytree(ROOT / "widget_store", folder / "widget_store", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        ROOT / "notebooks", folder / "notebooks", ignore=shutil.ignore_patterns("work", ".*", "__pycache__")
+    )
     shutil.copy(ROOT / "pyproject.toml", folder)
     return folder
 
