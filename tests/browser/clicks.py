@@ -29,7 +29,7 @@ def buy_crash_and_pay(page: Page, lesson: Locator) -> None:
 def predict_and_crash(page: Page, lesson: Locator) -> None:
     """Lesson 04: a prediction, half of which is wrong."""
     run_to_panel(page, "04_crash_lab", "CrashLab:")
-    lesson.get_by_label("Scenario").select_option("declined")
+    lesson.get_by_label("Story").select_option("declined")
     lesson.get_by_label("Kill it").select_option("in reserve_inventory: its work committed, DBOS's record of it not")
     lesson.get_by_label("Order").select_option("PENDING")
     lesson.get_by_label("On the shelf").fill("100")
