@@ -282,6 +282,7 @@ def _run_forked(arguments: list[str], variables: dict[str, str], output: Path) -
     os.environ.clear()
     os.environ.update(variables)
     os.chdir(ROOT)
+    processes.end_with_parent()  # the tests may be killed
     for module in (processes, supervisor):
         setattr(module, "warm_processes", lambda: mp.get_context("fork"))  # noqa: B010 - a context of another type
     sys.exit(cli.main(arguments))

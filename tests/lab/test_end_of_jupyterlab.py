@@ -2,11 +2,9 @@
 
 import contextlib
 import os
-import pty
 import re
 import secrets
 import select
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -17,7 +15,8 @@ import psutil
 import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
 
-from tests.support import PATIENCE_SECONDS, ROOT, environment, eventually, lives, new_key
+from tests.support import PATIENCE_SECONDS, environment, eventually, lives, new_key
+from tests.terminal import widget_store_in_a_terminal
 from widget_store.databases import has_embedded_postgres
 
 pytestmark = [
@@ -37,23 +36,11 @@ class Lab:
         self._token = secrets.token_hex()
         self._mark = new_key()
         self._said = b""
-        self.terminal, theirs = pty.openpty()
-        self.process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "widget_store", "lab", str(folder / "course"), "--no-browser"),
-                *(f"--IdentityProvider.token={self._token}", "--port=0"),
-            ],
-            cwd=ROOT,
-            env=environment(
-                WIDGET_STORE_DATA_DIR=str(folder / "data"), JUPYTER_RUNTIME_DIR=str(self._runtime), **{MARK: self._mark}
-            ),
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            start_new_session=True,
-            preexec_fn=_take_as_terminal,  # noqa: PLW1509 - it makes one call to the system
+        settings = {"WIDGET_STORE_DATA_DIR": str(folder / "data"), "JUPYTER_RUNTIME_DIR": str(self._runtime)}
+        self.process, self.terminal = widget_store_in_a_terminal(
+            *("lab", str(folder / "course"), "--no-browser", f"--IdentityProvider.token={self._token}", "--port=0"),
+            env=environment(**settings, **{MARK: self._mark}),
         )
-        os.close(theirs)
         self._is_closed = threading.Event()
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
@@ -115,13 +102,6 @@ class Lab:
                 if select.select([self.terminal], [], [], 0.05)[0]:
                     self._said += os.read(self.terminal, 4096)
         os.close(self.terminal)  # not while it is read: it would stay open until then
-
-
-def _take_as_terminal() -> None:
-    import fcntl
-    import termios
-
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 @pytest.fixture

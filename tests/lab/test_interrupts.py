@@ -2,11 +2,9 @@
 
 import contextlib
 import os
-import pty
 import queue
 import random
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +16,7 @@ from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 
 from tests.support import PATIENCE_SECONDS, ROOT, environment, eventually, lives, new_key
+from tests.terminal import widget_store_in_a_terminal
 from widget_store.databases import Database
 
 pytestmark = [
@@ -202,18 +201,9 @@ def test_what_a_store_printed_is_there_after_an_interrupt_and_after_its_death(ke
 @pytest.mark.parametrize("how", ["closed", "Ctrl-C"])
 def test_a_store_in_a_terminal_ends_with_it_and_by_one_ctrl_c(url: str, how: str) -> None:
     mark = new_key()
-    ours, theirs = pty.openpty()
-    store = subprocess.Popen(
-        [sys.executable, "-m", "widget_store", "serve", "--port", "0", "--workers", "2"],
-        cwd=ROOT,
-        env=environment(WIDGET_STORE_DATABASE_URL=url, **{MARK: mark}),
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        start_new_session=True,
-        preexec_fn=_take_as_terminal,  # noqa: PLW1509 - this process has no other thread here
+    store, ours = widget_store_in_a_terminal(
+        *("serve", "--port", "0", "--workers", "2"), env=environment(WIDGET_STORE_DATABASE_URL=url, **{MARK: mark})
     )
-    os.close(theirs)
     try:
         said = b""
         while b"ready http" not in said:
@@ -226,10 +216,3 @@ def test_a_store_in_a_terminal_ends_with_it_and_by_one_ctrl_c(url: str, how: str
         os.close(ours)  # the system sends SIGHUP
     store.wait(PATIENCE_SECONDS)
     eventually(lambda: not any(_has(each, mark) for each in psutil.process_iter()), "the end of the whole store")
-
-
-def _take_as_terminal() -> None:
-    import fcntl
-    import termios
-
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)

@@ -478,20 +478,22 @@ def test_a_folder_of_an_unfinished_start_is_kept_beside(machine: Machine) -> Non
     assert (machine.data / "postgres.kept-1" / "postgresql.conf").read_text() == "half"
 
 
-def test_a_database_of_another_version_is_kept_beside(machine: Machine) -> None:
-    with embedded_postgres(machine.data):
-        pass
-    (machine.cluster / "PG_VERSION").write_text("17\n")
-    check(machine)
-    assert (machine.data / "postgres.kept-1" / "PG_VERSION").read_text() == "17\n"
+UNUSABLE: dict[str, Callable[[Path], object]] = {
+    "of another version of PostgreSQL": lambda cluster: (cluster / "PG_VERSION").write_text("17\n"),
+    "of an earlier version of the kit, without a password": lambda cluster: (cluster / "passwords").unlink(),
+}
 
 
-def test_a_database_without_a_password_is_kept_beside(machine: Machine) -> None:
+@pytest.mark.parametrize("make_unusable", UNUSABLE.values(), ids=UNUSABLE.keys())
+def test_a_database_that_can_not_be_used_is_kept_beside(
+    machine: Machine, make_unusable: Callable[[Path], object]
+) -> None:
     with embedded_postgres(machine.data):
         pass
-    (machine.cluster / "passwords").unlink()
+    (machine.cluster / "mine").write_text("worth keeping")
+    make_unusable(machine.cluster)
     check(machine)
-    assert (machine.data / "postgres.kept-1" / "PG_VERSION").exists()
+    assert (machine.data / "postgres.kept-1" / "mine").read_text() == "worth keeping"
 
 
 def test_a_database_that_is_damaged_is_told_with_its_own_words(machine: Machine) -> None:
