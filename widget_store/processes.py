@@ -10,8 +10,9 @@ import threading
 from collections.abc import Iterator
 from multiprocessing.context import SpawnContext
 from multiprocessing.process import BaseProcess
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
+from widget_store.interrupts import interrupts_wait
 from widget_store.machine import AS_ON_WINDOWS
 
 if sys.platform == "win32":
@@ -67,36 +68,6 @@ def stand_apart() -> None:
         with contextlib.suppress(PermissionError):  # it has a group of its own already
             os.setsid()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-
-
-def apart() -> dict[str, Any]:
-    """The arguments with which `subprocess.Popen` starts a process in a group of its own: see `stand_apart`."""
-    if sys.platform == "win32":
-        import subprocess
-
-        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
-    return {"start_new_session": True}
-
-
-@contextlib.contextmanager
-def interrupts_wait() -> Iterator[None]:
-    """Let Ctrl-C wait until the block ends: what is started in it is known, what is ended in it has ended.
-
-    To block the signal would not do: a notebook's kernel has other threads, which would take it, and Python would
-    raise KeyboardInterrupt here all the same.
-    """
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
-        yield  # only the main thread is interrupted; and not even that one, where the signal is ignored
-        return
-    noted: list[Any] = []
-    signal.signal(signal.SIGINT, lambda *which: noted.append(which))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-        if noted:
-            before(*noted[0])
 
 
 def end_with_parent() -> None:

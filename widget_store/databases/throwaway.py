@@ -29,10 +29,10 @@ from widget_store.databases import (
     at_url,
     has_embedded_postgres,
     open_database,
-    programs,
 )
 from widget_store.databases.embedded import embedded_postgres
 from widget_store.errors import DatabaseUnavailable
+from widget_store.interrupts import OUT_OF_REACH
 from widget_store.settings import PREFIX, Settings
 
 _ALONE_WITHIN_SECONDS = 10
@@ -124,7 +124,7 @@ def _scratch_folder() -> Iterator[Path]:
 def _cleared_away_in_any_case(folder: Path) -> Iterator[None]:
     """Have a process wait for the end of this one: should it be killed, its server and its files do not stay."""
     command = [sys.executable, "-I", "-S", str(Path(__file__).with_name("clear_away.py")), str(folder)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, **programs.APART):  # leaving it ends its input
+    with subprocess.Popen(command, stdin=subprocess.PIPE, **OUT_OF_REACH):  # leaving it ends its input
         yield
 
 

@@ -22,9 +22,9 @@ import psutil
 
 from widget_store.databases import Database, open_database
 from widget_store.errors import StoreDidNotStart, WidgetStoreError
+from widget_store.interrupts import OUT_OF_REACH, interrupts_wait
 from widget_store.lab.followers import Followers
 from widget_store.lab.state import State
-from widget_store.processes import apart, interrupts_wait
 from widget_store.schema import OrderStatus
 from widget_store.settings import PREFIX, read_settings
 
@@ -477,7 +477,7 @@ def _popen(
         text=True,
         encoding="utf-8",
         errors="replace",
-        **apart(),
+        **OUT_OF_REACH,
     )
 
 

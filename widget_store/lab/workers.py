@@ -16,11 +16,12 @@ from dbos import DBOSClient, WorkflowStatus
 
 from widget_store.databases import Database, open_database
 from widget_store.errors import StoreDidNotStart, WidgetStoreError
+from widget_store.interrupts import interrupts_wait
 from widget_store.lab.followers import Followers
 from widget_store.lab.state import State
 from widget_store.lab.store import StoreRefused
 from widget_store.lab.worker import Assignment, WorkerProcess
-from widget_store.processes import interrupts_wait, warm_processes
+from widget_store.processes import warm_processes
 from widget_store.schema import OrderStatus
 from widget_store.settings import Settings, read_settings
 

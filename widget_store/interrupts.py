@@ -1,0 +1,35 @@
+"""Ctrl-C, and a kernel's interrupt: which processes it does not reach, and when it has to wait."""
+
+import contextlib
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+OUT_OF_REACH: dict[str, Any] = {"start_new_session": True}
+"""For `subprocess`: a process that hears nothing of this one's terminal, nor of its kernel's interrupt."""
+if sys.platform == "win32":
+    OUT_OF_REACH = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
+
+
+@contextlib.contextmanager
+def interrupts_wait() -> Iterator[None]:
+    """Let Ctrl-C wait until the block ends: what is started in it is known, what is ended in it has ended.
+
+    To block the signal would not do: a notebook's kernel has other threads, which would take it, and Python would
+    raise KeyboardInterrupt here all the same.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield  # only the main thread is interrupted; and not even that one, where the signal is ignored
+        return
+    noted: list[Any] = []
+    signal.signal(signal.SIGINT, lambda *which: noted.append(which))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if noted:
+            before(*noted[0])
