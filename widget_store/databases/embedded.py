@@ -114,6 +114,8 @@ def stop_embedded_postgres(data_dir: Path) -> bool:
                 return False
             users = fasteners.InterProcessReaderWriterLock(data_dir / "postgres.users")
             if not users.acquire_write_lock(blocking=False):
+                # It is left open. Closed at some later time, it would take with it the lock this process may hold then.
+                users.lockfile.close()
                 return False
             try:
                 _stop(data_dir / "postgres")
