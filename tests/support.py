@@ -58,8 +58,13 @@ def new_key() -> str:
 
 
 def environment(**settings: str) -> dict[str, str]:
-    """The environment for a process of the store: this one's, with only these settings."""
+    """The environment for a process of the store: this one's, with only these settings.
+
+    Without what the `make` that runs the tests says to a `make` that it starts: it would warn that it is another one's.
+    """
     kept = {name: value for name, value in os.environ.items() if name == SWITCH or not name.startswith("WIDGET_STORE_")}
+    for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):
+        kept.pop(name, None)
     return kept | settings
 
 

@@ -25,6 +25,7 @@ from tests.support import (
 )
 from widget_store.cli import main
 from widget_store.databases import at_url, has_embedded_postgres, open_database, server_pid
+from widget_store.databases.embedded import embedded_postgres
 from widget_store.errors import DatabaseUnavailable
 from widget_store.settings import Settings
 
@@ -143,6 +144,21 @@ def test_an_sqlite_file_in_a_folder_that_is_missing_is_refused(tmp_path: Path) -
 def test_sqlite_keeps_dbos_s_tables_in_a_file_of_their_own(tmp_path: Path) -> None:
     database = at_url(f"sqlite:///{tmp_path / 'store.sqlite'}")
     assert database.system_url == f"sqlite:///{tmp_path / 'store-dbos.sqlite'}"
+
+
+@pytest.mark.slow("starts a database six times")
+def test_an_address_that_no_socket_of_ours_has_is_forgotten(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Windows, where it is a port; and damaged ones."""
+    monkeypatch.chdir(tmp_path)
+    with embedded_postgres(data_dir, hurry=True):
+        pass
+    for content in (b"45639", b"", b"widget-store-beside", b"/tmp", b"\xff\x00"):
+        (data_dir / "postgres" / "address").write_bytes(content)
+        with embedded_postgres(data_dir) as database:
+            database.check()
+    assert list(tmp_path.iterdir()) == []
 
 
 class OwnServer:

@@ -11,6 +11,7 @@ from tests.conftest import BACKENDS
 from tests.support import PATIENCE_SECONDS, ROOT, cut_connections, environment, eventually, new_key, serving
 from widget_store import executors
 from widget_store.databases import Database
+from widget_store.errors import StoreRunning
 
 CLAIM = """
 import sys
@@ -88,6 +89,24 @@ def test_ids_are_never_shared_and_those_of_the_dead_are_free_again(database: Dat
     second.end()
     third.end()
     eventually(lambda: not executors.any_store_runs(database), "the end of the last store")
+
+
+@pytest.mark.slow("starts two processes")
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_store_that_is_to_be_alone_is_refused_beside_another_whatever_id_that_has(
+    backend: str, new_database: Callable[[str], Database], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executors, "_GONE_WITHIN_SECONDS", 0.0)
+    database = new_database(backend)
+    first, other = Claimant(database, 1), Claimant(database, 1)
+    assert sorted([*first.ids(), *other.ids()]) == names(1, 2)
+    for left in (first, other):
+        with pytest.raises(StoreRunning, match="Another store is open"):
+            executors.claim_alone(database, 1)
+        left.end()
+    alone = executors.claim_alone(database, 2)
+    assert alone.ids == names(1, 2)
+    alone.release()
 
 
 def test_of_the_ids_that_are_named_those_that_are_free_are_claimed(new_database: Callable[[str], Database]) -> None:

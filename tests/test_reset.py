@@ -162,13 +162,13 @@ def test_of_fresh_stores_at_once_one_is_given_the_database_and_the_others_a_sent
 RACER = """
 import sys, time
 import sqlalchemy as sa
-from widget_store import reset
+from widget_store import executors, reset
 from widget_store.databases import open_database
 from widget_store.errors import StoreRunning
 from widget_store.schema import orders
 from widget_store.settings import read_settings
 
-reset._GONE_WITHIN_SECONDS = 0.0
+executors._GONE_WITHIN_SECONDS = 0.0
 with open_database(read_settings()) as database, database.engine().connect() as connection:
     print("here", flush=True)
     for at in sys.stdin:

@@ -53,6 +53,7 @@ def serve(options: argparse.Namespace) -> None:
         stop_with_stdin=options.stop_with_stdin,
         application_version=options.application_version,
         fresh=options.fresh,
+        alone=options.alone,
     )
     supervisor.run(plan, announce=lambda url: print(f"ready {url}", flush=True))
 
@@ -163,6 +164,7 @@ def _parser() -> argparse.ArgumentParser:
         "auto takes a hash of the source",
     )
     command.add_argument("--fresh", action="store_true", help="reset the store first: a full shelf and no orders")
+    command.add_argument("--alone", action="store_true", help="do not join a store that runs on the same database")
     command.add_argument("--stop-with-stdin", action="store_true", help="end when standard input is closed")
     command.set_defaults(run=serve)
 

@@ -6,6 +6,7 @@ places in a row, `worker-1`, `worker-2`, …, and a store takes the first that a
 process that holds it: an advisory lock on PostgreSQL, a file lock beside an SQLite file.
 """
 
+import time
 from collections.abc import Collection, Iterable
 from itertools import count, islice, takewhile
 from pathlib import Path
@@ -16,8 +17,12 @@ import psycopg
 from sqlalchemy.engine import make_url
 
 from widget_store.databases import Database, until_the_peer_is_lost
+from widget_store.errors import StoreRunning
 
 _ADVISORY_CLASS = 0x57494447  # "WIDG": keeps our locks apart from those of other programs on the same database
+
+_GONE_WITHIN_SECONDS = 5.0  # a store whose kernel was restarted a moment ago: its workers end within three
+_LOOK_EVERY_SECONDS = 0.1
 
 
 class ExecutorIds(Protocol):
@@ -43,17 +48,32 @@ def claim(database: Database, workers: int) -> ExecutorIds:
     return _AdvisoryLocks(database, count(1), workers)
 
 
-def claim_first(database: Database, workers: int) -> ExecutorIds:
-    """Take the very first executor ids of a database, in their order; those from the first that is held are left.
+def claim_alone(database: Database, workers: int) -> ExecutorIds:
+    """Take the very first executor ids of a database, for a store that shares it with no other.
 
-    Of several that ask at the same time, one is given `worker-1`, and the others nothing.
+    It waits for stores that are ending: a killed one's session lives a moment longer. Of several that ask at the same
+    time, one is given the ids.
 
     Raises:
+        StoreRunning: When another store keeps using the database.
         psycopg.OperationalError: When PostgreSQL does not answer.
     """
-    if database.is_sqlite:
-        return _FileLocks(database, count(1), workers, in_a_row=True)
-    return _AdvisoryLocks(database, count(1), workers, in_a_row=True)
+    deadline = time.monotonic() + _GONE_WITHIN_SECONDS
+    while True:
+        claimed = _claim_first(database, workers)
+        try:
+            if len(claimed.ids) == workers and not any_store_runs(database, claimed.ids):
+                return claimed
+        except BaseException:
+            claimed.release()
+            raise
+        claimed.release()
+        if time.monotonic() > deadline:
+            raise StoreRunning(
+                "Another store is open on the same database, in a notebook or in a terminal. Close it there (with "
+                "store.close(), with the menu Kernel, Shut Down Kernel, or with Ctrl-C), then run this again."
+            )
+        time.sleep(_LOOK_EVERY_SECONDS)
 
 
 def claim_those(database: Database, executor_ids: Iterable[str]) -> ExecutorIds:
@@ -79,6 +99,16 @@ def any_store_runs(database: Database, besides: Collection[str] = ()) -> bool:
     if database.is_sqlite:
         return _FileLocks.any_held(database, own)
     return _AdvisoryLocks.any_held(database, own)
+
+
+def _claim_first(database: Database, workers: int) -> ExecutorIds:
+    """The very first ids, in their order; those from the first that is held are left.
+
+    Of several that ask at the same time, one is given `worker-1`, and the others nothing.
+    """
+    if database.is_sqlite:
+        return _FileLocks(database, count(1), workers, in_a_row=True)
+    return _AdvisoryLocks(database, count(1), workers, in_a_row=True)
 
 
 def _executor_id(place: int) -> str:

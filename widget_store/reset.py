@@ -1,6 +1,5 @@
 """Back to the first day: a full shelf, no orders, no workflows."""
 
-import time
 from collections.abc import Sequence
 
 import sqlalchemy as sa
@@ -16,9 +15,6 @@ _KEPT = {
     "dbos_migrations",
     "dbos_datasource_migrations",
 }  # which version DBOS's tables have: they stay, so it stays
-
-_GONE_WITHIN_SECONDS = 5.0  # a store whose kernel was restarted a moment ago: its workers end within three
-_LOOK_EVERY_SECONDS = 0.1
 
 
 def reset_store(settings: Settings) -> None:
@@ -38,32 +34,17 @@ def reset_store(settings: Settings) -> None:
 def claim_fresh(database: Database, workers: int) -> ExecutorIds:
     """Take the first executor ids and reset the store, in one hold: nobody can open and sell in between.
 
-    It waits for stores that are ending: a killed one's session lives a moment longer. Of several that ask at the same
-    time, one is given the ids.
-
     Raises:
-        StoreRunning: When another store keeps using the database; nothing is changed then.
+        StoreRunning: When another store uses the database; nothing is changed then.
         psycopg.OperationalError: When PostgreSQL does not answer.
     """
-    deadline = time.monotonic() + _GONE_WITHIN_SECONDS
-    while True:
-        claimed = executors.claim_first(database, workers)
-        try:
-            if len(claimed.ids) == workers:
-                _reset(database, claimed.ids)
-                return claimed
-        except StoreRunning:
-            pass  # it is asked again
-        except BaseException:
-            claimed.release()
-            raise
+    claimed = executors.claim_alone(database, workers)
+    try:
+        _reset(database, claimed.ids)
+    except BaseException:
         claimed.release()
-        if time.monotonic() > deadline:
-            raise StoreRunning(
-                "Another store is open on the same database, in a notebook or in a terminal. Close it there (with "
-                "store.close(), with the menu Kernel, Shut Down Kernel, or with Ctrl-C), then run this again."
-            )
-        time.sleep(_LOOK_EVERY_SECONDS)
+        raise
+    return claimed
 
 
 def _reset(database: Database, own_ids: Sequence[str] = ()) -> None:

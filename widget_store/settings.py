@@ -22,7 +22,7 @@ def default_data_dir() -> Path:
     Raises:
         SettingError: When it would be in the home folder, and this account has none.
     """
-    if (_CHECKOUT / "pyproject.toml").exists() and _is_own(_CHECKOUT):
+    if (_CHECKOUT / "pyproject.toml").exists() and is_own(_CHECKOUT):
         return _CHECKOUT / ".widget_store"
     try:
         return Path.home() / ".widget_store"
@@ -30,8 +30,8 @@ def default_data_dir() -> Path:
         raise SettingError(f"This account has no home folder: set {PREFIX}DATA_DIR to a folder of yours.") from None
 
 
-def _is_own(checkout: Path) -> bool:
-    """Whether it belongs to this account. A class may share one checkout: each account then has its data at home."""
+def is_own(checkout: Path) -> bool:
+    """Whether it belongs to this account. A class may share one checkout: what is an account's own is at home then."""
     return sys.platform == "win32" or checkout.stat().st_uid == os.geteuid()
 
 

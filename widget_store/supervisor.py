@@ -47,7 +47,8 @@ class Plan:
     any_host: bool = False
     stop_with_stdin: bool = False
     application_version: str | None = None  # the store's own
-    fresh: bool = False  # reset the store first
+    fresh: bool = False  # reset the store first; no other may run then
+    alone: bool = False  # start only where no other store runs
 
 
 def run(plan: Plan, announce: Callable[[str], None]) -> None:
@@ -79,8 +80,7 @@ class Supervisor:
 
     def run(self, announce: Callable[[str], None]) -> None:
         """Keep the workers alive, until it is time to stop; `announce` is given the URL once all of them answer."""
-        claim = claim_fresh if self._plan.fresh else executors.claim
-        ids = claim(self._database, self._plan.workers)
+        ids = self._claim(self._database, self._plan.workers)
         workers = [_WorkerProcess(self._plan, self._processes) for _ in ids.ids]
         try:
             self._start(workers, ids)
@@ -98,6 +98,12 @@ class Supervisor:
             _stop_all(workers)
             self._close_listener()
             ids.release()
+
+    @property
+    def _claim(self) -> Callable[[Database, int], executors.ExecutorIds]:
+        if self._plan.fresh:
+            return claim_fresh
+        return executors.claim_alone if self._plan.alone else executors.claim
 
     def _start(self, workers: "list[_WorkerProcess]", ids: executors.ExecutorIds) -> None:
         if self._plan.workers > 1:

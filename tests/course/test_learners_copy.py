@@ -332,6 +332,14 @@ def test_within_the_repository_there_is_one_copy_which_git_does_not_see(
         assert subprocess.run(ignored, cwd=ROOT, check=False).returncode == 0
 
 
+def test_in_somebody_else_s_repository_the_copy_is_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A class may share one repository."""
+    monkeypatch.chdir(ROOT / "notebooks")
+    monkeypatch.setattr(learners_copy, "is_own", lambda _: False)
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    assert learners_copy.default_folder() == tmp_path / "widget-store-course"
+
+
 def told(arguments: list[str], fresh: tuple[str, ...] = ()) -> dict[str, str]:
     """What JupyterLab is told, by name; it refuses to be told a thing twice."""
     given = [word.partition("=")[::2] for word in jupyterlab.prepare(arguments, fresh)]

@@ -1,15 +1,18 @@
 """The handle on a store process."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import psutil
 import pytest
 
-from tests.support import eventually
+from tests.conftest import BACKENDS
+from tests.support import eventually, new_key, serving
+from widget_store.databases import Database
 from widget_store.endpoints import signature_of
 from widget_store.errors import StoreDidNotStart
-from widget_store.lab import Store, StoreRefused
+from widget_store.lab import Store, StoreRefused, Workers
 from widget_store.machine import AS_ON_WINDOWS
 
 pytestmark = pytest.mark.slow("each database has a store process of its own, which takes two seconds to start")
@@ -108,6 +111,25 @@ def test_a_fresh_store_counts_orders_from_one(tmp_path: Path, monkeypatch: pytes
     with Store.fresh() as store:
         assert store.state.orders().empty
         assert store.decline(store.buy()) == 1
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_store_that_was_stopped_does_not_join_the_one_that_has_taken_its_place(
+    backend: str, new_database: Callable[[str], Database], public_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two notebooks: the first stops its store, the second begins anew, and the first goes on."""
+    url = new_database(backend).url
+    monkeypatch.setenv("WIDGET_STORE_DATABASE_URL", url)
+    with Store.fresh() as first:
+        first.buy()
+        first.stop()
+        with serving(public_folder, "--fresh", WIDGET_STORE_DATABASE_URL=url) as second:
+            with pytest.raises(StoreDidNotStart, match="Another store is open on the same database"):
+                first.start()
+            with pytest.raises(StoreDidNotStart, match="Another store is open on the same database"):
+                Workers(1).start()
+            assert second.sell(new_key()) == 1
+        assert first.start().state.books()["missing"] == 0
 
 
 def test_a_learners_file_that_can_not_be_used_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

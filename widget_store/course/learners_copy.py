@@ -18,6 +18,7 @@ from pathlib import Path
 
 from widget_store.course import files
 from widget_store.errors import LabUnavailable
+from widget_store.settings import is_own
 
 FOLDER = "widget-store-course"
 REMEMBERED = ".widget-store-course.json"
@@ -45,12 +46,27 @@ class Changes:
 
 
 def default_folder() -> Path:
-    """The current folder if it is a learner's copy; else one in it, or in the repository if we are within that."""
+    """The current folder if it is a learner's copy; else one in it, or in the repository if we are within that.
+
+    Within the repository of another account, it is one in the home folder.
+
+    Raises:
+        LabUnavailable: When there is no such folder.
+    """
     here = current_folder()
     if (here / REMEMBERED).is_file():
         return here
     repository = files.repository()
-    return (repository if repository and here.is_relative_to(repository) else here) / FOLDER
+    if repository is None or not here.is_relative_to(repository):
+        return here / FOLDER
+    return (repository if is_own(repository) else _home()) / FOLDER
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:
+        raise LabUnavailable(f"This account has no home folder.\n{_OTHERWISE}") from None
 
 
 def current_folder() -> Path:

@@ -396,7 +396,7 @@ def _start_directly(folder: Path, log: Path) -> bool:
 def _start_with_pg_ctl(folder: Path, log: Path) -> bool:
     """As PostgreSQL starts on Windows: there pg_ctl takes an administrator's rights away first."""
     remembered = folder / _ADDRESS
-    port = _free_port(remembered.read_text(encoding="utf-8") if remembered.exists() else "")
+    port = _free_port(remembered.read_text(encoding="utf-8", errors="replace") if remembered.exists() else "")
     remembered.unlink(missing_ok=True)
     make_private_file(remembered, str(port))
     options = f"-c listen_addresses=127.0.0.1 -c unix_socket_directories= -c port={port}"
@@ -418,8 +418,8 @@ def _start_with_pg_ctl(folder: Path, log: Path) -> bool:
 
 def _free_port(wanted: str) -> int:
     """That port of 127.0.0.1, if it is free; any other if not."""
-    for port in ([int(wanted)] if wanted.isdigit() else []) + [0]:
-        with contextlib.suppress(OSError), socket.socket() as probe:
+    for port in ([int(wanted)] if wanted.isdecimal() else []) + [0]:
+        with contextlib.suppress(OSError, OverflowError), socket.socket() as probe:
             if sys.platform != "win32":
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a server that has just ended held it
             probe.bind(("127.0.0.1", port))
@@ -433,7 +433,7 @@ def _place_of_sockets(folder: Path) -> Path:
     Whoever still has the address of a server that was killed finds it again.
     """
     remembered = folder / _ADDRESS
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, ValueError):  # it is gone, or damaged
         place = Path(remembered.read_text(encoding="utf-8"))
         if _is_ours_again(place, folder):
             return place
@@ -452,7 +452,7 @@ def _place_of_sockets(folder: Path) -> Path:
 
 def _is_ours_again(place: Path, folder: Path) -> bool:
     """Whether a socket's folder is, or can be made, ours: others may have made one of that name, or copied our data."""
-    if sys.platform == "win32":
+    if sys.platform == "win32" or not place.is_absolute() or not place.name.startswith(_SOCKET_FOLDER):
         return False
     if not place.exists():
         place.mkdir(mode=0o700)

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import signal
 import threading
 import time
 import traceback
@@ -23,7 +22,7 @@ from widget_store.databases.throwaway import Databases
 from widget_store.errors import AppFileError, WidgetStoreError
 from widget_store.lab import invariants
 from widget_store.lab.scenarios import Answer, Scenario
-from widget_store.processes import Processes, be_silent, end_with_parent
+from widget_store.processes import Processes, be_silent, end_with_parent, stand_apart, start
 from widget_store.schema import OrderStatus
 from widget_store.settings import Settings
 
@@ -137,7 +136,7 @@ def authors_violations(
         return []
     answer, theirs = processes.Pipe(duplex=False)
     judge = processes.Process(target=_judge, args=(app_file, database, theirs))
-    judge.start()
+    start(judge)
     theirs.close()
     try:
         if not answer.poll(within_seconds):
@@ -411,7 +410,7 @@ class _Store:
         self._process = self._bench.processes.Process(
             target=_serve, args=(armed, self._database, self._settings, self._bench.app_file, theirs)
         )
-        self._process.start()
+        start(self._process)
         theirs.close()
         self._reader = threading.Thread(target=_read_all, args=(messages, self._inbox), daemon=True)
         self._reader.start()
@@ -464,7 +463,7 @@ def _serve(
     armed: str | None, database: Database, settings: Settings, app_file: Path | None, to_test: Connection
 ) -> None:
     """The whole life of a process that is to be killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    stand_apart()
     end_with_parent()
     be_silent()
     from widget_store.crashes import CrashPoints
@@ -483,7 +482,7 @@ def _serve(
 
 def _judge(app_file: Path, database: Database, to_test: Connection) -> None:
     """Ask the author's rules, in a process of their own."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    stand_apart()
     end_with_parent()
     be_silent()
     from widget_store.application import load_application

@@ -123,10 +123,10 @@ class Store:
     # --- the process
 
     def start(self) -> Self:
-        """Start the store and wait until it answers.
+        """Start the store and wait until it answers. It joins no other: two notebooks would see each other's orders.
 
         Raises:
-            StoreDidNotStart: With what the store's process said.
+            StoreDidNotStart: With what the store's process said; also when another store uses the database.
             DatabaseUnavailable: When the database can't be started or does not answer.
         """
         if not (self.is_running() and self.url):
@@ -460,8 +460,7 @@ def _popen(
 ) -> "subprocess.Popen[str]":
     """Start a store process. It ends with its standard input: so also when this kernel dies, however it does."""
     command = [sys.executable, "-m", "widget_store", "serve", "--port", "0", "--crash-endpoint", "--stop-with-stdin"]
-    if fresh:
-        command += ["--fresh"]
+    command += ["--fresh" if fresh else "--alone"]
     if app is not None:
         command += ["--app", str(app)]
     if version is not None:

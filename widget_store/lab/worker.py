@@ -23,12 +23,14 @@ class Assignment:
         database: Where it takes the first executor id that is free.
         app_file: A learner's file; None for the store's own checkout.
         fresh: Reset the store first, under the first executor id; no other store may run then.
+        alone: Take the first executor id; no other store may run then.
     """
 
     database: Database
     settings: Settings
     app_file: Path | None = None
     fresh: bool = False
+    alone: bool = False
 
 
 class WorkerProcess:
@@ -87,8 +89,8 @@ def _work(assignment: Assignment, to_lab: Connection) -> None:
     from widget_store.server import Worker, serve
 
     try:
-        claim = claim_fresh if assignment.fresh else executors.claim
-        held = claim(assignment.database, 1)
+        claim = executors.claim_alone if assignment.alone else executors.claim
+        held = (claim_fresh if assignment.fresh else claim)(assignment.database, 1)
         (name,) = held.ids
         worker = Worker(
             executor_id=name,

@@ -302,9 +302,9 @@ class Workers:
         started: list[WorkerProcess] = []
         try:
             for _ in range(how_many):
-                is_first = not self._workers
+                is_first = not self.alive()  # then no other store may run, which nobody of ours would know
                 with interrupts_wait():
-                    worker = WorkerProcess(processes, replace(assignment, fresh=fresh and is_first))
+                    worker = WorkerProcess(processes, replace(assignment, fresh=fresh and is_first, alone=is_first))
                     started.append(worker)
                     self._workers.append(worker)
                 if is_first:

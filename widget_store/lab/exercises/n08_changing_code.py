@@ -3,7 +3,6 @@
 import contextlib
 import os
 import secrets
-import signal
 import tempfile
 import time
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from widget_store.databases.throwaway import open_databases
 from widget_store.lab.checks import SOLUTIONS, Wrong, on_answer, on_file
 from widget_store.lab.judging import must_be_equal
 from widget_store.lab.state import State
-from widget_store.processes import be_silent, end_with_parent, warm_processes
+from widget_store.processes import be_silent, end_with_parent, stand_apart, start, warm_processes
 from widget_store.recovery import APPLICATION_VERSION, UNPINNED
 from widget_store.settings import Settings, read_settings
 
@@ -256,7 +255,7 @@ def _serving(
     processes = warm_processes("widget_store.lab.crash_run")
     messages, theirs = processes.Pipe(duplex=False)
     process = processes.Process(target=_serve, args=(executor_id, database, file, version, theirs))
-    process.start()
+    start(process)
     theirs.close()
     try:
         if not messages.poll(_PATIENCE_SECONDS):
@@ -278,7 +277,7 @@ def _serving(
 
 def _serve(executor_id: str, database: Database, file: Path, version: str, to_judge: Connection) -> None:
     """The whole life of a store's process: it tells its URL, or none and why it can't serve."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    stand_apart()
     end_with_parent()
     be_silent()
     from widget_store.crashes import CrashPoints
