@@ -10,6 +10,7 @@ from pathlib import Path
 import fasteners
 import psutil
 import pytest
+from sqlalchemy.engine import make_url
 
 from tests.support import (
     DISPATCHED,
@@ -24,7 +25,14 @@ from tests.support import (
     serving,
 )
 from widget_store.cli import main
-from widget_store.databases import at_url, has_embedded_postgres, open_database, server_pid
+from widget_store.databases import (
+    at_url,
+    drop_database,
+    has_embedded_postgres,
+    open_database,
+    server_pid,
+    superuser,
+)
 from widget_store.databases.embedded import embedded_postgres
 from widget_store.errors import DatabaseUnavailable
 from widget_store.settings import Settings
@@ -159,6 +167,29 @@ def test_an_address_that_no_socket_of_ours_has_is_forgotten(
         with embedded_postgres(data_dir) as database:
             database.check()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow("starts a database, and waits for its autovacuum")
+def test_a_database_in_which_autovacuum_is_at_work_is_dropped(data_dir: Path) -> None:
+    with embedded_postgres(data_dir, hurry=True) as server:
+        with superuser(server).connect() as connection:
+            connection.execute("ALTER SYSTEM SET autovacuum_naptime = 1")
+            connection.execute("SELECT pg_reload_conf()")
+        with server.connect() as connection:
+            connection.execute("CREATE DATABASE dirty")
+        dirty = at_url(make_url(server.url).set(database="dirty").render_as_string(hide_password=False))
+        with dirty.connect() as connection, superuser(server).connect() as other:
+            connection.execute(
+                "CREATE TABLE much (word text)"  # it takes a minute to vacuum this
+                " WITH (autovacuum_vacuum_threshold = 0, autovacuum_vacuum_scale_factor = 0,"
+                " autovacuum_vacuum_cost_delay = 100, autovacuum_vacuum_cost_limit = 1)"
+            )
+            connection.execute("INSERT INTO much SELECT repeat('x', 1000) FROM generate_series(1, 5000)")
+            connection.execute("DELETE FROM much")
+            at_work = "SELECT 1 FROM pg_stat_activity WHERE datname = 'dirty' AND backend_type = 'autovacuum worker'"
+            eventually(lambda: other.execute(at_work).fetchone(), "autovacuum")
+            drop_database(server, "dirty")
+            assert not other.execute("SELECT 1 FROM pg_database WHERE datname = 'dirty'").fetchone()
 
 
 class OwnServer:

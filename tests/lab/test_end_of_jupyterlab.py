@@ -55,7 +55,7 @@ class Lab:
         kernel = eventually(self._new_kernel, "a kernel")
         client = BlockingKernelClient(connection_file=str(self._runtime / f"kernel-{kernel}.json"))
         client.load_connection_file()
-        client.start_channels()
+        client.start_channels(hb=False)  # on a busy machine it takes a kernel for dead that is slow to start
         try:
             client.wait_for_ready(timeout=PATIENCE_SECONDS)
             for cell in cells:

@@ -45,7 +45,7 @@ def lab_python(public_folder: Path) -> Path:
     venv.create(folder, symlinks=True)
     (packages,) = folder.glob("lib/python*/site-packages")
     locks = "".join((ROOT / "requirements" / f"{name}.txt").read_text() for name in ("lab", "embedded"))
-    names = {"widget-store", *re.findall(r"^([a-z0-9._-]+)==", locks, re.MULTILINE), *needed_by("nbval")}
+    names = {"widget-store", *re.findall(r"^([a-z0-9._-]+)(?:\[.*\])?==", locks, re.MULTILINE), *needed_by("nbval")}
     for name in names:
         for entry in top_entries(name):
             if not (packages / entry.name).exists():

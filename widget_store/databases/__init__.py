@@ -4,7 +4,13 @@ import contextlib
 import sys
 from collections.abc import Iterator
 
-from widget_store.databases.database import Database, at_url, until_the_peer_is_lost, without_password
+from widget_store.databases.database import (
+    Database,
+    at_url,
+    drop_database,
+    until_the_peer_is_lost,
+    without_password,
+)
 from widget_store.databases.embedded import (
     embedded_postgres,
     has_embedded_postgres,
@@ -18,6 +24,7 @@ from widget_store.settings import Settings
 __all__ = [
     "Database",
     "at_url",
+    "drop_database",
     "has_embedded_postgres",
     "open_database",
     "server_pid",

@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg
 import sqlalchemy as sa
+from psycopg import sql
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.engine import URL, make_url
 
@@ -187,6 +188,27 @@ def at_url(url: str, folder: Path | None = None) -> Database:
     parsed = parsed.set(drivername="postgresql+psycopg")
     full_url = parsed.render_as_string(hide_password=False)
     return Database(url=full_url, system_url=full_url, name=name)
+
+
+def drop_database(server: Database, name: str) -> None:
+    """Drop a database of a PostgreSQL server, if it is there, and end the sessions that this role has in it.
+
+    Raises:
+        psycopg.Error: When the role may not, or other roles have sessions in it.
+    """
+    drop = sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name))
+    with server.connect() as connection:
+        try:
+            connection.execute(drop + sql.SQL(" WITH (FORCE)"))
+        except psycopg.errors.InsufficientPrivilege:
+            # Autovacuum is at work there. It has no role: with FORCE, only a superuser may end it (PostgreSQL 18).
+            # Without, the server ends it by itself, but no session of ours.
+            connection.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+                " WHERE datname = %s AND usename = current_user",
+                [name],
+            )
+            connection.execute(drop)
 
 
 def without_password(url: URL) -> str:

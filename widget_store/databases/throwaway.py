@@ -27,6 +27,7 @@ from sqlalchemy.engine import make_url
 from widget_store.databases import (
     Database,
     at_url,
+    drop_database,
     has_embedded_postgres,
     open_database,
 )
@@ -179,13 +180,13 @@ class _OnServer:
         try:
             yield self._at(name)
         finally:
-            self._drop(name)
+            drop_database(self._server, name)
 
     def drop_all(self) -> None:
         with self._server.connect() as connection:
             ours = connection.execute("SELECT datname FROM pg_database WHERE datname LIKE %s", [f"{self._prefix}%"])
             for (name,) in ours.fetchall():
-                self._drop(str(name))
+                drop_database(self._server, str(name))
 
     def _create(self, name: str, template: str) -> None:
         command = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
@@ -198,10 +199,6 @@ class _OnServer:
                     f"Give the user of {self._server.name} the right to (ALTER ROLE … CREATEDB), or unset "
                     f"{PREFIX}DATABASE_URL."
                 ) from None
-
-    def _drop(self, name: str) -> None:
-        with self._server.connect() as connection:
-            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
     def _wait_until_nobody_uses(self, name: str) -> None:
         """A database that somebody is connected to can't be copied; a killed process's sessions end a moment later."""

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
-import sqlalchemy as sa
+import psycopg
+from psycopg import sql
 from sqlalchemy.engine import URL, make_url
 
-from widget_store.databases import has_embedded_postgres, without_password
+from widget_store.databases import at_url, drop_database, has_embedded_postgres
 from widget_store.errors import DatabaseUnavailable
 from widget_store.settings import PREFIX, Settings
 
@@ -40,16 +41,16 @@ def scratch(settings: Settings) -> Iterator[Settings]:
 def _scratch_database(url: URL) -> Iterator[str]:
     """A new database on the PostgreSQL server of this URL: that of the URL may hold somebody's orders."""
     name = f"widget_store_bench_{uuid4().hex[:8]}"
-    server = sa.create_engine(url.set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
-    with contextlib.closing(server.connect()) as connection:
-        try:
-            connection.execute(sa.text(f"CREATE DATABASE {name}"))
-        except sa.exc.DBAPIError as failure:
-            raise DatabaseUnavailable(
-                f"The benchmarks make a database of their own, and may not: {str(failure.orig).strip()}\n"
-                f"Give the user of {without_password(url)} the right to, or unset {PREFIX}DATABASE_URL."
-            ) from None
-        try:
-            yield url.set(database=name).render_as_string(hide_password=False)
-        finally:
-            connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
+    server = at_url(url.render_as_string(hide_password=False))
+    try:
+        with server.connect() as connection:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    except psycopg.Error as failure:
+        raise DatabaseUnavailable(
+            f"The benchmarks make a database of their own, and may not: {str(failure).strip()}\n"
+            f"Give the user of {server.name} the right to, or unset {PREFIX}DATABASE_URL."
+        ) from None
+    try:
+        yield url.set(database=name).render_as_string(hide_password=False)
+    finally:
+        drop_database(server, name)
