@@ -128,8 +128,16 @@ ENDS = {
 }
 
 
-@pytest.mark.parametrize("cell", ["opened = Store.fresh()", "opened = Workers.fresh(2)"], ids=["store", "workers"])
-@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+OPENS = {"store": "opened = Store.fresh()", "workers": "opened = Workers.fresh(2)"}
+
+
+@pytest.mark.parametrize(
+    ("end", "cell"),
+    [
+        *(pytest.param(end, OPENS["store"], id=f"store-{name}") for name, end in ENDS.items()),
+        *(pytest.param(ENDS[name], OPENS["workers"], id=f"workers-{name}") for name in ("Ctrl-C", "SIGKILL")),
+    ],
+)
 def test_jupyterlab_leaves_nothing_behind(lab: Lab, cell: str, end: Callable[[Lab], object], data_dir: Path) -> None:
     lab.run("from widget_store.lab import Store, Workers", cell, "opened.buy()")
     programs = " ".join(word for each in lab.family() for word in each.cmdline())

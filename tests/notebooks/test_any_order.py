@@ -73,7 +73,7 @@ def run_and_kill(course: Path, cells: list[str]) -> None:
 def test_a_lesson_begun_again_after_others_gives_what_is_stored(lesson: Path, used_course: Used) -> None:
     """pytest-randomly decides on the order, and on where the kernel dies."""
     cells = [cell.source for cell in nbformat.read(lesson, as_version=4).cells if cell.cell_type == "code"]
-    cut = random.randint(1, len(cells))  # noqa: S311 - no secret
+    cut = random.randint(1, len(cells) // 2)  # noqa: S311 - no secret
     used_course.history.append((lesson.stem, cut))
     run_and_kill(used_course.folder, cells[:cut])
     run = compare(used_course.folder / lesson.name, None)
