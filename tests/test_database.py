@@ -23,6 +23,7 @@ from tests.support import (
     lives,
     new_key,
     serving,
+    starting,
 )
 from widget_store.cli import main
 from widget_store.databases import (
@@ -167,6 +168,24 @@ def test_an_address_that_no_socket_of_ours_has_is_forgotten(
         with embedded_postgres(data_dir) as database:
             database.check()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow("a store waits five seconds before it says why")
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_a_store_that_waits_for_its_database_can_be_stopped(
+    stop: signal.Signals, public_folder: Path, data_dir: Path
+) -> None:
+    """After a power cut the server reads its log again, which may take minutes. Here it is said to."""
+    with embedded_postgres(data_dir, hurry=True):
+        state = data_dir / "postgres" / "postmaster.pid"
+        ready = state.read_text()
+        state.write_text(ready.replace("ready", "starting"))
+        with starting(public_folder, WIDGET_STORE_DATA_DIR=str(data_dir)) as store:
+            eventually(lambda: "reads its log again" in store.output.read_text(), "a store that says what it waits for")
+            store.process.send_signal(stop)
+            assert store.process.wait(PATIENCE_SECONDS) == 0
+            assert "Traceback" not in store.output.read_text()
+        state.write_text(ready)
 
 
 @pytest.mark.slow("starts a database, and waits for its autovacuum")

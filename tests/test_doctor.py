@@ -82,3 +82,40 @@ def test_a_folder_that_is_a_file_can_not_be_written_to(tmp_path: Path, monkeypat
     (tmp_path / "file").touch()
     monkeypatch.setenv("WIDGET_STORE_DATA_DIR", str(tmp_path / "file"))
     assert "WIDGET_STORE_DATA_DIR" in says(doctor.data_folder, doctor.Failure)
+
+
+def test_the_report_names_no_person_and_no_server_of_theirs(data_dir: Path) -> None:
+    given = "postgresql://ana_mueller:correct-horse@127.0.0.2:1/shop_of_ana"
+    told = command(
+        *("doctor", "--report"),
+        WIDGET_STORE_DATABASE_URL=given,
+        WIDGET_STORE_DATA_DIR=str(data_dir),
+        USER="li",
+        LOGNAME="li",
+        PGHOST="db.example",
+    ).stdout
+    assert "FAIL  database" in told
+    assert re.search(r"variables that are set.*PGHOST, .*WIDGET_STORE_DATABASE_URL", told)
+    names = ("ana_mueller", "correct-horse", "127.0.0.2", "shop_of_ana", "li", "db.example", str(Path.home()))
+    for private in names:
+        assert not re.search(rf"(?<!\w){re.escape(private)}(?!\w)", told), told
+
+
+@pytest.mark.parametrize(
+    ("head", "interpreter"),
+    [
+        ("#!/home/ana/.venv/bin/python\n", "/home/ana/.venv/bin/python"),
+        (
+            "#!/bin/sh\n'''exec' \"/home/Ana's kit/.venv/bin/python3\" \"$0\" \"$@\"\n' '''\n",
+            "/home/Ana's kit/.venv/bin/python3",
+        ),
+        ("#!/bin/sh\n'''exec' '/home/$HOME it/python' \"$0\" \"$@\"\n' '''\n", "/home/$HOME it/python"),
+        ("#!/bin/sh\necho '\n", ""),
+        ("MZ\x90\x00", ""),
+    ],
+)
+def test_the_python_that_a_script_starts_is_found_whatever_the_folder_is_called(
+    head: str, interpreter: str, tmp_path: Path
+) -> None:
+    (tmp_path / "widget-store").write_text(f"{head}import sys\n")
+    assert doctor._interpreter_of(tmp_path / "widget-store") == interpreter  # noqa: SLF001 - each kind of script

@@ -1,5 +1,6 @@
 """The embedded PostgreSQL ends with its users, also when all of them are killed."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -94,3 +95,10 @@ def test_a_server_that_was_killed_takes_the_process_beside_it_with_it(user: User
     server_in(data_dir).kill()
     eventually(lambda: not besides(data_dir), "the end of the process beside it")
     assert user.process.poll() is None
+
+
+def test_a_data_folder_that_was_deleted_is_not_made_again(user: User, data_dir: Path) -> None:
+    shutil.rmtree(data_dir)
+    user.kill()
+    eventually(lambda: not besides(data_dir), "the end of the process beside it")
+    assert not data_dir.exists()

@@ -18,6 +18,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from widget_store.course.files import FIRST_LESSON
+from widget_store.course.learners_copy import FOLDER
 
 ROOT = Path(__file__).parents[1]
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -187,7 +188,6 @@ def test_the_readme_names_every_direct_dependency() -> None:
 def test_codespaces_opens_the_first_notebook_and_installs_as_everybody_does() -> None:
     container = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text())
     (opened,) = container["customizations"]["codespaces"]["openFiles"]
-    assert opened == f"notebooks/{FIRST_LESSON}"
-    assert (ROOT / opened).is_file()
-    assert container["postCreateCommand"] == "make setup"
+    assert opened == f"{FOLDER}/{FIRST_LESSON}"
+    assert container["postCreateCommand"].startswith("make setup && .venv/bin/widget-store lab ")
     assert (ROOT / ".devcontainer" / container["build"]["dockerfile"]).is_file()

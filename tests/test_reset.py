@@ -26,7 +26,7 @@ from widget_store import executors, reset
 from widget_store.databases import Database, open_database
 from widget_store.errors import StoreRunning
 from widget_store.reset import reset_store
-from widget_store.schema import FULL_SHELF, create_tables
+from widget_store.schema import FULL_SHELF, create_tables, orders
 from widget_store.settings import Settings
 
 SHELF = "SELECT inventory, stock_added FROM products"
@@ -157,6 +157,19 @@ def test_of_fresh_stores_at_once_one_is_given_the_database_and_the_others_a_sent
                 assert "Traceback" not in loser.output.read_text()
         assert winner.sell(new_key()) == 2, "nobody has reset it meanwhile"
         assert Books(fresh).violations() == []
+
+
+def test_a_reset_that_breaks_off_has_changed_nothing(new_database: Callable[[str], Database]) -> None:
+    database = new_database("postgresql")
+    reset_store(Settings(database_url=database.url))
+    new_order = orders.insert().values(order_status=0, product_id=1).returning(orders.c.order_id)
+    with database.engine(poolclass=sa.NullPool).begin() as connection:
+        first = connection.scalar(new_order)
+    with database.engine(poolclass=sa.NullPool).connect() as connection:
+        reset._forget_postgres(connection)  # noqa: SLF001 - the middle of a reset
+        connection.rollback()
+    with database.engine(poolclass=sa.NullPool).begin() as connection:
+        assert connection.scalar(new_order) == first + 1
 
 
 RACER = """

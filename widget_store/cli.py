@@ -86,12 +86,12 @@ def doctor(options: argparse.Namespace) -> int:
 
 def bench(options: argparse.Namespace) -> int:
     """The benchmarks, in a process of their own."""
-    return _run_python("-m", "widget_store.lab.bench", *options.more)
+    return _run_python("-P", "-m", "widget_store.lab.bench", *options.more)
 
 
 def crash_test(options: argparse.Namespace) -> int:
     """Every crash point of a checkout, in a process of its own."""
-    return _run_python("-m", "widget_store.lab.crash_test", *options.more)
+    return _run_python("-P", "-m", "widget_store.lab.crash_test", *options.more)
 
 
 def progress(options: argparse.Namespace) -> int:

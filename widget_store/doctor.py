@@ -6,6 +6,7 @@ What a check needs it imports itself: where something is missing or broken, the 
 
 import json
 import re
+import shlex
 import shutil
 import sys
 import sysconfig
@@ -108,12 +109,10 @@ def command() -> str:
     script = Path(sysconfig.get_path("scripts")) / "widget-store"
     if sys.platform == "win32" or not script.is_file():
         return f"python -m widget_store, with {sys.executable}"
-    with script.open("rb") as lines:
-        head = lines.read(1000).decode(errors="replace")
-    interpreter = re.search(r"/[^\n'\"]*python[\d.]*", head)
-    if interpreter and not Path(interpreter[0]).exists():
+    interpreter = _interpreter_of(script)
+    if interpreter and not Path(interpreter).exists():
         raise Failure(
-            f"{script} starts {interpreter[0]}, which is not there: was this folder moved?",
+            f"{script} starts {interpreter}, which is not there: was this folder moved?",
             "Run `make clean setup` in the project's folder; without make, install the package again.",
         )
     return f"{script} starts this Python"
@@ -237,6 +236,16 @@ def _outcome(check: Callable[[], str]) -> tuple[str, str, str]:
     except Exception as surprise:  # noqa: BLE001 - whatever is wrong with a machine, the other checks still tell
         lines = str(surprise).strip().splitlines() or ["no more is known"]
         return Failure.word, f"this check did not end: {type(surprise).__name__}: {lines[0]}", _REPORT
+
+
+def _interpreter_of(script: Path) -> str:
+    """The Python that a script names: in its first line, or where that can't hold the path, in a line for the shell."""
+    by_the_shell = "'''exec' "
+    with script.open(encoding="utf-8", errors="surrogateescape") as lines:
+        first, second = next(lines, ""), next(lines, "")
+    if second.startswith(by_the_shell):
+        return shlex.split(second.removeprefix(by_the_shell))[0]
+    return first.removeprefix("#!").strip() if first.startswith("#!/") and "python" in first else ""
 
 
 def _installed_metadata() -> metadata.PackageMetadata:

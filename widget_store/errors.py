@@ -17,7 +17,7 @@ class DatabaseUnavailable(WidgetStoreError):
     """The database does not answer."""
 
 
-class DatabaseRunsOn(WidgetStoreError):
+class DatabaseRunsOn(DatabaseUnavailable):
     """The embedded PostgreSQL was told to stop, and has not stopped yet."""
 
 

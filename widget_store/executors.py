@@ -16,7 +16,7 @@ import fasteners
 import psycopg
 from sqlalchemy.engine import make_url
 
-from widget_store.databases import Database, until_the_peer_is_lost
+from widget_store.databases import Database, make_private_file, until_the_peer_is_lost
 from widget_store.errors import StoreRunning
 
 _ADVISORY_CLASS = 0x57494447  # "WIDG": keeps our locks apart from those of other programs on the same database
@@ -197,6 +197,7 @@ class _FileLocks:
         path = self._path(self._database, place)
         if path in self._held_here:
             return False
+        make_private_file(path)  # which no other account can hold
         lock = fasteners.InterProcessLock(path)
         if not lock.acquire(blocking=False):
             lock.lockfile.close()  # a lock that was not acquired leaves it open

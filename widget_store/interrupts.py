@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 OUT_OF_REACH: dict[str, Any] = {"start_new_session": True}
@@ -23,13 +23,37 @@ def interrupts_wait() -> Iterator[None]:
     """
     before = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(before):
-        yield  # only the main thread is interrupted; and not even that one, where the signal is ignored
+        yield  # only the main thread is interrupted, and only where Python handles the signal
         return
     noted: list[Any] = []
     signal.signal(signal.SIGINT, lambda *which: noted.append(which))
     try:
-        yield
+        with pending_when(lambda: bool(noted)):
+            yield
     finally:
         signal.signal(signal.SIGINT, before)
         if noted:
             before(*noted[0])
+
+
+_pending: list[Callable[[], bool]] = []
+
+
+@contextlib.contextmanager
+def pending_when(is_noted: Callable[[], bool]) -> Iterator[None]:
+    """Let `raise_if_pending` know how to ask whether an interrupt was noted in this block, and waits."""
+    _pending.append(is_noted)
+    try:
+        yield
+    finally:
+        _pending.remove(is_noted)
+
+
+def raise_if_pending() -> None:
+    """End a wait that may take minutes, when an interrupt waits for its end.
+
+    Raises:
+        KeyboardInterrupt: When one does, in the main thread: the others are not interrupted.
+    """
+    if threading.current_thread() is threading.main_thread() and any(is_noted() for is_noted in _pending):
+        raise KeyboardInterrupt

@@ -67,12 +67,14 @@ def _reset(database: Database, own_ids: Sequence[str] = ()) -> None:
 def _forget_postgres(connection: sa.Connection) -> None:
     _forget_workflows(connection, schema="dbos")
     connection.execute(orders.delete())
-    # A delete and this wait for no reader, as TRUNCATE ... RESTART IDENTITY would: a notebook may be one.
-    connection.execute(sa.text("SELECT setval(pg_get_serial_sequence('orders', 'order_id'), 1, false)"))
+    # A delete and this wait for no reader, as TRUNCATE ... RESTART IDENTITY would: a notebook may be one. And unlike
+    # `setval`, this is undone when the transaction is.
+    sequence = connection.scalar(sa.text("SELECT pg_get_serial_sequence('orders', 'order_id')"))
+    connection.execute(sa.text(f"ALTER SEQUENCE {sequence} RESTART"))
 
 
 def _forget_sqlite(database: Database, connection: sa.Connection) -> None:
-    with sa.create_engine(database.system_url, poolclass=sa.NullPool).begin() as system:
+    with database.system_engine(poolclass=sa.NullPool).begin() as system:
         _forget_workflows(system, schema=None)
     connection.execute(orders.delete())
     if sa.inspect(connection).has_table("datasource_outputs"):

@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -28,6 +28,16 @@ def default_data_dir() -> Path:
         return Path.home() / ".widget_store"
     except RuntimeError:
         raise SettingError(f"This account has no home folder: set {PREFIX}DATA_DIR to a folder of yours.") from None
+
+
+def _data_dir(given: dict[str, Any]) -> Path:
+    """The default, also where there is no home folder and none is needed: a given PostgreSQL keeps everything."""
+    try:
+        return default_data_dir()
+    except SettingError:
+        if (given.get("database_url") or "").startswith("postgresql"):
+            return Path(".widget_store")
+        raise
 
 
 def is_own(checkout: Path) -> bool:
@@ -67,7 +77,7 @@ class Settings(BaseSettings):
         description="when set, a payment needs the header `X-Widget-Signature`: hex HMAC-SHA256 of `PAYMENT_ID/STATUS`",
     )
     data_dir: Path = Field(
-        default_factory=default_data_dir, description="the folder of the embedded PostgreSQL, or of the SQLite files"
+        default_factory=_data_dir, description="the folder of the embedded PostgreSQL, or of the SQLite files"
     )
 
 

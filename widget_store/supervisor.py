@@ -20,6 +20,7 @@ import psycopg
 from widget_store import executors
 from widget_store.databases import Database, open_database
 from widget_store.errors import DatabaseUnavailable, StoreDidNotStart, WidgetStoreError
+from widget_store.interrupts import pending_when
 from widget_store.machine import AS_ON_WINDOWS
 from widget_store.ports import free_port, listen
 from widget_store.processes import Connection, Processes, end_with_parent, stand_apart, start, warm_processes
@@ -58,9 +59,14 @@ def run(plan: Plan, announce: Callable[[str], None]) -> None:
         WidgetStoreError: When the store can't be started, or can't be kept alive.
     """
     processes = warm_processes()  # they import while this one starts the database
-    with _stop_signals(plan.stop_with_stdin) as stop, open_database(plan.settings) as database:
-        plan = replace(plan, port=free_port(plan.host, plan.port))
-        Supervisor(plan, database, processes, stop).run(announce)
+    with _stop_signals(plan.stop_with_stdin) as stop:
+        try:
+            with open_database(plan.settings) as database:
+                plan = replace(plan, port=free_port(plan.host, plan.port))
+                Supervisor(plan, database, processes, stop).run(announce)
+        except KeyboardInterrupt:  # it has ended a wait for the database
+            if not stop.poll():
+                raise
 
 
 class Supervisor:
@@ -214,12 +220,13 @@ class _WorkerProcess:
         return [] if self._process is None else [self._process.sentinel, *([self._messages] if self._messages else [])]
 
     def read_messages(self) -> None:
+        has_ended = not self.is_alive()  # asked first: its last word is there now
         with contextlib.suppress(EOFError, OSError):
             while self._messages is not None and self._messages.poll():
                 kind, text = self._messages.recv()
                 self.ready = self.ready or kind == "ready"
                 self._reason = text
-        if self._messages is not None and self._messages.closed is False and not self.is_alive():
+        if self._messages is not None and has_ended:
             self._messages.close()
             self._messages = None
 
@@ -290,7 +297,8 @@ def _stop_signals(stop_with_stdin: bool) -> Iterator[Connection]:
     if stop_with_stdin:
         threading.Thread(target=_when_stdin_ends, args=(note,), daemon=True).start()
     try:
-        yield stop
+        with pending_when(stop.poll):
+            yield stop
     finally:
         for which, handler in before.items():
             signal.signal(which, handler)

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +14,7 @@ import psutil
 import pytest
 
 from tests.conftest import BACKENDS
-from tests.support import PATIENCE_SECONDS, ROOT, Books, environment, eventually, new_key
+from tests.support import PATIENCE_SECONDS, ROOT, Books, cut_connections, environment, eventually, new_key
 from widget_store import executors
 from widget_store.databases import Database
 from widget_store.errors import StoreDidNotStart, WidgetStoreError
@@ -207,6 +208,28 @@ def test_fresh_ones_wait_for_a_killed_one_whose_session_still_lives(
     ending.join()
 
 
+def test_a_worker_that_has_lost_its_executor_id_ends_for_another_may_have_it(
+    new_database: Callable[[str], Database],
+) -> None:
+    database = new_database("postgresql")
+    with Workers(1, database=database) as workers:
+        cut_connections(database)
+        eventually(lambda: workers.alive() == [], "its end")
+
+
+def test_closed_ones_start_again_and_give_way_to_fresh_ones(
+    new_database: Callable[[str], Database], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WIDGET_STORE_DATABASE_URL", new_database("sqlite").url)
+    before = Workers(1).start()
+    before.close()
+    before.start()
+    assert before.buy("key") == "key"
+    with Workers.fresh(1) as workers:
+        assert not before.is_open()
+        assert len(workers.orders()) == 0
+
+
 def test_none_outlives_its_kernel(own_database: Database) -> None:
     script = "from widget_store.lab import Workers; Workers.fresh(2); print('ready', flush=True); input()"
     kernel = subprocess.Popen(
@@ -299,6 +322,25 @@ def test_clicks_not_made_are_made_up_for(panel: WorkersPanel) -> None:
     assert (panel.crowd.purchases, len(panel.crowd.order_ids)) == (2, 2)
     panel.unless_you_did("buy", "pay")
     assert (panel.crowd.purchases, len(panel.crowd.order_ids)) == (3, 3)
+
+
+def test_clicks_that_come_in_two_threads_are_made_one_after_the_other(
+    panel: WorkersPanel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """JupyterLab hands the first clicks to the thread of the cells, and the next ones to another."""
+    at_it, most = 0, 0
+
+    def buy() -> None:
+        nonlocal at_it, most
+        at_it += 1
+        most = max(most, at_it)
+        time.sleep(0.05)
+        at_it -= 1
+
+    monkeypatch.setattr(panel.crowd, "buy", buy)
+    with ThreadPoolExecutor(3) as threads:
+        list(threads.map(lambda _: panel.buy.click(), range(3)))
+    assert most == 1
 
 
 def test_the_panel_has_words_and_not_only_colours(panel: WorkersPanel) -> None:

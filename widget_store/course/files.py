@@ -40,7 +40,7 @@ def lessons() -> list[Path]:
 
 def material() -> dict[str, Path]:
     """What a learner gets, by its name in the learner's folder: the lessons, their pictures, and what nbval reads."""
-    pictures = sorted((notebooks() / "images").iterdir())
+    pictures = sorted(path for path in (notebooks() / "images").iterdir() if path.is_file())
     for_nbval = [notebooks() / "pytest.ini", notebooks() / "conftest.py"]
     return {path.relative_to(notebooks()).as_posix(): path for path in [*lessons(), *pictures, *for_nbval]}
 
@@ -56,6 +56,6 @@ def write_whole(target: Path, content: bytes) -> None:
     try:
         beside.write_bytes(content)
         beside.replace(target)
-    except OSError:
+    except BaseException:
         beside.unlink(missing_ok=True)
         raise

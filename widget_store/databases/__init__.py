@@ -3,13 +3,15 @@
 import contextlib
 import sys
 from collections.abc import Iterator
+from pathlib import Path
+
+from sqlalchemy.engine import make_url
 
 from widget_store.databases.database import (
     Database,
     at_url,
     drop_database,
     until_the_peer_is_lost,
-    without_password,
 )
 from widget_store.databases.embedded import (
     embedded_postgres,
@@ -26,12 +28,12 @@ __all__ = [
     "at_url",
     "drop_database",
     "has_embedded_postgres",
+    "make_private_file",
     "open_database",
     "server_pid",
     "stop_embedded_postgres",
     "superuser",
     "until_the_peer_is_lost",
-    "without_password",
 ]
 
 
@@ -53,10 +55,13 @@ def open_database(settings: Settings) -> Iterator[Database]:
             if url is None:
                 print("The embedded PostgreSQL is not installed: using SQLite.", file=sys.stderr)
                 url = "sqlite:///store.sqlite"
-            with usable(settings.data_dir):
-                make_private_folder(settings.data_dir)
-                database = at_url(url, settings.data_dir)
-                for file in database.sqlite_files:
+            parsed = make_url(url)
+            if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_absolute():
+                with usable(settings.data_dir):
+                    make_private_folder(settings.data_dir)
+            database = at_url(url, settings.data_dir)
+            for file in database.sqlite_files:
+                with contextlib.suppress(OSError):  # the check says what is wrong
                     make_private_file(file)
         database.check()
         yield database

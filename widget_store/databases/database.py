@@ -91,7 +91,8 @@ class Database:
         """A SQLAlchemy engine on DBOS's own tables. Whoever asks for it disposes of it."""
         if not self.is_sqlite:
             return self.engine(**options)
-        return sa.create_engine(self.system_url, connect_args=_PATIENT)
+        options.setdefault("connect_args", _PATIENT)
+        return sa.create_engine(self.system_url, **options)
 
     def connect(self, **options: Any) -> "psycopg.Connection[Any]":
         """A connection to a PostgreSQL without SQLAlchemy, each statement committed by itself.

@@ -29,8 +29,10 @@ from pathlib import Path
 
 import fasteners
 import psutil
+import psycopg
 from sqlalchemy.engine import URL, make_url
 
+from widget_store import interrupts
 from widget_store.databases import last_out, programs
 from widget_store.databases.database import Database, at_url
 from widget_store.databases.private import make_private_file, make_private_folder, usable
@@ -54,6 +56,7 @@ _LOOK_EVERY_SECONDS = 0.01
 _NEEDED_BYTES = 100 * 1000**2
 _BUILTIN_LOCALE = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8")  # the same order on every machine
 _NOBODY = 999_999_999  # no system gives a process such a number
+_MORE_OF_LIBPQ = ("PGSERVICEFILE", "PGSYSCONFDIR", "PGDATESTYLE", "PGTZ", "PGGEQO")  # which are no parameters
 
 _CONFIGURATION = {
     "unix_socket_permissions": "0700",
@@ -88,9 +91,7 @@ def embedded_postgres(data_dir: Path, *, hurry: bool = False) -> Iterator[Databa
     """
     data_dir = data_dir.resolve()
     with usable(data_dir):
-        make_private_folder(data_dir)
-        for lock in ("postgres.users", "postgres.start"):
-            make_private_file(data_dir / lock)  # which no other account can hold
+        _make_data_folder(data_dir)
         _join_users(data_dir)
     try:
         yield _running(data_dir, hurry=hurry)
@@ -141,6 +142,12 @@ def superuser(database: Database) -> Database:
     return _database_in(database.server_folder, SUPERUSER)
 
 
+def _make_data_folder(data_dir: Path) -> None:
+    make_private_folder(data_dir)
+    for lock in ("postgres.users", "postgres.start"):
+        make_private_file(data_dir / lock)  # which no other account can hold
+
+
 def _join_users(data_dir: Path) -> None:
     with _users_change:
         if not _blocks[data_dir]:
@@ -155,7 +162,7 @@ def _leave_users(data_dir: Path) -> None:
         if not _blocks[data_dir]:
             _locks.pop(data_dir).release_read_lock()
             # It was told to stop, and does when it has written everything; or its folder is gone, and so is it.
-            with contextlib.suppress(DatabaseRunsOn, DatabaseUnavailable):
+            with contextlib.suppress(DatabaseUnavailable):
                 stop_embedded_postgres(data_dir)
 
 
@@ -164,6 +171,7 @@ def _running(data_dir: Path, *, hurry: bool = False) -> Database:
     folder = data_dir / "postgres"
     _forget_libpq_variables()
     try:
+        _make_data_folder(data_dir)  # somebody may have deleted it since
         with _one_start_at_a_time(data_dir):
             if not _answers(folder):
                 _prepare(folder, hurry=hurry)
@@ -187,14 +195,21 @@ def _did_not_start(folder: Path, reason: str) -> DatabaseUnavailable:
 
 def _forget_libpq_variables() -> None:
     """Take PGHOSTADDR, PGSERVICE and their like out of this process: they would send us to another server."""
-    for name in [name for name in os.environ if name.startswith("PG")]:
-        del os.environ[name]
+    parameters = (option.envvar for option in psycopg.pq.Conninfo.get_defaults() if option.envvar)
+    for name in {*(name.decode() for name in parameters), *_MORE_OF_LIBPQ}:
+        os.environ.pop(name, None)
 
 
 @contextlib.contextmanager
 def _one_start_at_a_time(data_dir: Path) -> Iterator[None]:
-    with _users_change, fasteners.InterProcessLock(data_dir / "postgres.start"):
-        yield
+    lock = fasteners.InterProcessLock(data_dir / "postgres.start")
+    with _users_change:
+        while not lock.acquire(timeout=_LOOK_EVERY_SECONDS):
+            interrupts.raise_if_pending()
+        try:
+            yield
+        finally:
+            lock.release()
 
 
 def _answers(folder: Path) -> bool:
@@ -222,6 +237,7 @@ def _wait_until_ready(folder: Path, pid: int, lives: Callable[[], bool]) -> bool
     begun = time.monotonic()
     told = False
     while lives():
+        interrupts.raise_if_pending()
         lines = _pid_file(folder)
         if lines[:1] == [str(pid)] and lines[7:8] == ["ready"]:
             return True

@@ -22,7 +22,7 @@ def main(data_dir: Path, pid: int) -> None:
         data_dir: The kit's data folder.
         pid: The server's process id.
     """
-    users = fasteners.InterProcessReaderWriterLock(data_dir / "postgres.users")
+    users = data_dir / "postgres.users"
     looks_without_users = 0
     try:
         server = psutil.Process(pid)
@@ -37,8 +37,12 @@ def main(data_dir: Path, pid: int) -> None:
         return
 
 
-def _nobody_holds(lock: fasteners.InterProcessReaderWriterLock) -> bool:
+def _nobody_holds(users: Path) -> bool:
+    if not users.exists():
+        raise FileNotFoundError  # to take the lock would make the folder again
+    lock = fasteners.InterProcessReaderWriterLock(users)
     if not lock.acquire_write_lock(blocking=False):
+        lock.lockfile.close()
         return False
     lock.release_write_lock()
     return True

@@ -1,5 +1,6 @@
 """What every panel has: its look, also where colours are forced, and a button that shows again what is so now."""
 
+import threading
 from collections.abc import Iterator, Sequence
 from html import escape
 
@@ -23,9 +24,14 @@ class Panel(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     Args:
         children: What it shows, from top to bottom.
+
+    Attributes:
+        one_at_a_time: Held while a click is acted on, and while a cell makes those that were not made. JupyterLab has
+            a thread for widgets beside the one for cells, and at first gives clicks to both.
     """
 
     def __init__(self, children: Sequence[widgets.Widget]) -> None:
+        self.one_at_a_time = threading.RLock()
         style = widgets.HTML(_STYLE, layout=widgets.Layout(display="none"))
         super().__init__([*children, style], layout=widgets.Layout(padding="4px", margin="0"))
         self.add_class("ws-panel")

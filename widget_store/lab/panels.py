@@ -140,13 +140,14 @@ class Lab(Panel):
         Args:
             clicks: Of "buy", "pay" and "crash", in the order in which they are to be made.
         """
-        for click in clicks:
-            if self._made()[click] > self._made_before[click]:
-                continue
-            if click == "pay" and self.customer.payment_id is None:
-                self.buy.click()  # they declined what they had bought
-            getattr(self, click).click()
-        self._made_before = self._made()
+        with self.one_at_a_time:
+            for click in clicks:
+                if self._made()[click] > self._made_before[click]:
+                    continue
+                if click == "pay" and self.customer.payment_id is None:
+                    self.buy.click()  # they declined what they had bought
+                getattr(self, click).click()
+            self._made_before = self._made()
 
     def refresh(self) -> None:
         """Show what the database holds now."""
@@ -184,16 +185,17 @@ class Lab(Panel):
 
     def _do(self, action: Callable[[], None]) -> None:
         """Every click goes through here: an error is shown in the panel, where the learner looks."""
-        try:
-            action()
-            self.refresh()
-            symbol, role, words = "", "status", self.customer.says
-        except WidgetStoreError as refusal:
-            symbol, role, words = "⚠ The store refused: ", "alert", str(refusal)
-        except Exception as failure:  # noqa: BLE001 - an error in a widget's callback would be shown nowhere else
-            symbol, role, words = "⚠ Error: ", "alert", f"{type(failure).__name__}: {failure}"
-        self.message.value = as_message(role, symbol + words)
-        self.show_again()
+        with self.one_at_a_time:
+            try:
+                action()
+                self.refresh()
+                symbol, role, words = "", "status", self.customer.says
+            except WidgetStoreError as refusal:
+                symbol, role, words = "⚠ The store refused: ", "alert", str(refusal)
+            except Exception as failure:  # noqa: BLE001 - an error in a widget's callback would be shown nowhere else
+                symbol, role, words = "⚠ Error: ", "alert", f"{type(failure).__name__}: {failure}"
+            self.message.value = as_message(role, symbol + words)
+            self.show_again()
 
     def _tell(self, failure: Exception) -> None:
         self.timeline.value = f"<p>⚠ {escape(str(failure))}</p>"

@@ -332,13 +332,13 @@ class Store:
             why = self._output.error() or "something killed it."
             raise StoreDidNotStart(f"The store has ended: {why}\nstart() starts it again.")
 
-    def _ask(self, method: str, path: str, **query: str) -> httpx.Response:
+    def _ask(self, method: str, path: str) -> httpx.Response:
         """Ask until there is an answer."""
         deadline = time.monotonic() + _ANSWER_WITHIN_SECONDS
         while True:
             self._check_running()
             try:
-                response = self._http.request(method, f"{self.url}/{path}", params=query)
+                response = self._http.request(method, f"{self.url}/{path}")
             except _LOST:
                 if time.monotonic() > deadline:
                     raise
@@ -459,7 +459,8 @@ def _popen(
     app: str | Path | None, version: str | None, environment: dict[str, str], *, fresh: bool
 ) -> "subprocess.Popen[str]":
     """Start a store process. It ends with its standard input: so also when this kernel dies, however it does."""
-    command = [sys.executable, "-m", "widget_store", "serve", "--port", "0", "--crash-endpoint", "--stop-with-stdin"]
+    command = [sys.executable, "-P", "-m", "widget_store", "serve"]  # -P: a learner's random.py is not imported
+    command += ["--port", "0", "--crash-endpoint", "--stop-with-stdin"]
     command += ["--fresh" if fresh else "--alone"]
     if app is not None:
         command += ["--app", str(app)]

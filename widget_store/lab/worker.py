@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import threading
 import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -9,10 +10,12 @@ from pathlib import Path
 
 from widget_store.databases import Database
 from widget_store.errors import StoreDidNotStart, WidgetStoreError
+from widget_store.executors import ExecutorIds
 from widget_store.processes import Processes, be_silent, end_with_parent, stand_apart, start
 from widget_store.settings import Settings
 
 _READY_WITHIN_SECONDS = 60.0
+_LOOK_EVERY_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,13 @@ class WorkerProcess:
         self._messages.close()
 
 
+def _end_without(held: ExecutorIds) -> None:
+    """End this process when its executor id is lost, as after a restart of PostgreSQL: another worker may have it."""
+    while held.still_held():
+        time.sleep(_LOOK_EVERY_SECONDS)
+    os._exit(1)
+
+
 def _work(assignment: Assignment, to_lab: Connection) -> None:
     """The whole life of a worker: what `widget-store serve --no-restart` does, in one process.
 
@@ -91,6 +101,7 @@ def _work(assignment: Assignment, to_lab: Connection) -> None:
     try:
         claim = executors.claim_alone if assignment.alone else executors.claim
         held = (claim_fresh if assignment.fresh else claim)(assignment.database, 1)
+        threading.Thread(target=_end_without, args=(held,), daemon=True).start()
         (name,) = held.ids
         worker = Worker(
             executor_id=name,

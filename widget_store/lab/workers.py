@@ -29,7 +29,7 @@ _ANSWER_WITHIN_SECONDS = 90.0
 _LOOK_AGAIN_SECONDS = 0.02
 _ASK_AGAIN = {503, 504}  # "not now" and "not yet"
 START_AGAIN = "Run again from the cell with Workers.fresh."
-"""The mend when no worker lives."""
+"""The fix when no worker lives."""
 
 
 class WorkerIsDead(WidgetStoreError):
@@ -39,7 +39,8 @@ class WorkerIsDead(WidgetStoreError):
 class Workers:
     """Several workers on one database. Each has a process, a port and an executor id of its own.
 
-    Nobody starts a dead one again: `kill` is for good. Every one of them ends with the kernel.
+    Nobody starts a dead one again: `kill` is for good. Every one of them ends with the kernel. A kernel has these once:
+    starting others closes them.
 
     Args:
         how_many: Workers to start with.
@@ -88,9 +89,6 @@ class Workers:
         workers = cls(how_many, app, **settings)
         workers._open_database()  # before the others let go of it, so that it goes on running
         try:
-            if cls._of_this_kernel is not None:
-                cls._of_this_kernel.close()
-            cls._of_this_kernel = workers
             workers._start_all(fresh=True)
         except BaseException:
             workers.close()
@@ -138,6 +136,7 @@ class Workers:
                 worker.kill()
             self.followers.end()
             self._http.close()
+            self._http = _client()
             if self._state is not None:
                 self._state.close()
                 self._state = None
@@ -288,6 +287,9 @@ class Workers:
 
     def _start_all(self, *, fresh: bool = False) -> None:
         self._open_database()
+        if Workers._of_this_kernel is not None:
+            Workers._of_this_kernel.close()
+        Workers._of_this_kernel = self
         atexit.register(self.close)
         try:
             self._start(self._how_many, fresh=fresh)
@@ -325,8 +327,8 @@ class Workers:
             if worker.name == name and worker.is_alive():
                 return worker
         living = ", ".join(self.alive())
-        mend = "" if living else f" {START_AGAIN}"
-        raise WorkerIsDead(f"{name} does not live. Those that live: {living or 'none'}.{mend}")
+        fix = "" if living else f" {START_AGAIN}"
+        raise WorkerIsDead(f"{name} does not live. Those that live: {living or 'none'}.{fix}")
 
     def _ask(self, path: str, at: str | None) -> str:
         """Ask until there is an answer; only the one worker, if one is named."""

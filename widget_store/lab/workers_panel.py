@@ -117,16 +117,17 @@ class WorkersPanel(Panel):
         Args:
             clicks: "buy", "pay", or the name of a worker that is to be killed, in the order in which they are made.
         """
-        made, before = self._made(), self._made_before
-        for click in clicks:
-            if click in self.kill:
-                if click not in self.crowd.killed:
-                    self._kill_unless_it_is_the_last(click)
-            elif made[click] > before[click]:
-                before[click] += 1  # this one they did themselves
-            else:
-                getattr(self, click).click()
-        self._made_before = self._made()
+        with self.one_at_a_time:
+            made, before = self._made(), self._made_before
+            for click in clicks:
+                if click in self.kill:
+                    if click not in self.crowd.killed:
+                        self._kill_unless_it_is_the_last(click)
+                elif made[click] > before[click]:
+                    before[click] += 1  # this one they did themselves
+                else:
+                    getattr(self, click).click()
+            self._made_before = self._made()
 
     def _kill_unless_it_is_the_last(self, name: str) -> None:
         if self.workers.alive() != [name]:
@@ -186,18 +187,19 @@ class WorkersPanel(Panel):
 
     def _do(self, action: Callable[[], None]) -> None:
         """Every click goes through here: an error is shown in the panel, where the learner looks."""
-        try:
-            action()
-            role, words = "status", self.crowd.says
-            self.refresh()
-            if not self.workers.is_open():
-                words = _CLOSED
-        except WidgetStoreError as refusal:
-            role, words = "alert", f"⚠ Refused: {refusal}"
-        except Exception as failure:  # noqa: BLE001 - an error in a widget's callback would be shown nowhere else
-            role, words = "alert", f"⚠ Error: {type(failure).__name__}: {failure}"
-        self.message.value = as_message(role, words)
-        self.show_again()
+        with self.one_at_a_time:
+            try:
+                action()
+                role, words = "status", self.crowd.says
+                self.refresh()
+                if not self.workers.is_open():
+                    words = _CLOSED
+            except WidgetStoreError as refusal:
+                role, words = "alert", f"⚠ Refused: {refusal}"
+            except Exception as failure:  # noqa: BLE001 - an error in a widget's callback would be shown nowhere else
+                role, words = "alert", f"⚠ Error: {type(failure).__name__}: {failure}"
+            self.message.value = as_message(role, words)
+            self.show_again()
 
     def _tell(self, failure: Exception) -> None:
         self.orders.value = f"<p>⚠ {escape(str(failure))}</p>"
