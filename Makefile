@@ -4,7 +4,7 @@
 PYTHON ?= python3.13 python3.12 python3.11 python3.14 python3 python
 # More for pytest, as in: make test PYTEST_FLAGS="-k checkout"
 PYTEST_FLAGS ?=
-# --thorough, for the tests that are too long for every change.
+# --thorough for the tests of CI, --nightly for all.
 THOROUGH ?=
 # How many tests run side by side: conftest.py says how many are good here.
 TESTERS ?= auto
@@ -42,11 +42,11 @@ test: lint ## Run what every change must pass, check and tests, in some five min
 	@[ -z "$(CI)$(THOROUGH)" ] || $(MAKE) --no-print-directory test-as-on-windows
 	@$(MAKE) --no-print-directory -j 2 types pytest
 
-test-all: ## Run the thorough tests, too, as CI does: 18 minutes. README.md says which they are.
-	@$(MAKE) --no-print-directory test THOROUGH=--thorough
+test-all: ## Run all tests, those of CI and of every night, too. README.md says which they are.
+	@$(MAKE) --no-print-directory test THOROUGH=--nightly
 
 test-notebooks: $(TEST) ## Compare every notebook with its stored outputs, on both databases, and solve its exercises: four minutes.
-	@$(BIN)/pytest -n $(TESTERS) --thorough tests/notebooks/test_outputs.py tests/notebooks/test_solved.py $(PYTEST_FLAGS)
+	@$(BIN)/pytest -n $(TESTERS) --nightly tests/notebooks/test_outputs.py tests/notebooks/test_solved.py $(PYTEST_FLAGS)
 
 test-as-on-windows: $(TEST) ## Run what Windows does differently on this system: no fork, no signals, no Unix sockets. A stand-in.
 	@WIDGET_STORE_AS_ON_WINDOWS=1 PYTHONPATH="$$PWD/tests/as_on_windows" $(BIN)/pytest -n $(TESTERS) --thorough @tests/as_on_windows.txt $(PYTEST_FLAGS)

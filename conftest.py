@@ -19,15 +19,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     ours.addoption(
         "--thorough", action="store_true", default=in_ci, help="run the tests marked thorough, too, as in CI"
     )
+    ours.addoption("--nightly", action="store_true", help="run all tests, those marked nightly, too")
     ours.addoption(
         "--pictures", action="store_true", help="only take pictures of every solved lesson, for test-results/"
     )
 
 
+LEVELS = ("", "thorough", "nightly")
+"""How much is run: what every change must pass; what CI runs; all. A test is marked with the name of its level."""
+ALL = len(LEVELS) - 1
+
+
+def _level(config: pytest.Config) -> int:
+    return ALL if config.getoption("--nightly") else int(config.getoption("--thorough"))
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the thorough ones to CI; take pictures, or do all the rest; put the longest first."""
-    left_out = set() if config.getoption("--thorough") else _thorough(items)
+    """Leave out those of a higher level; take pictures, or do all the rest; put the longest first."""
+    left_out = _above(_level(config), items)
     pictures = config.getoption("--pictures")
     left_out |= {item.nodeid for item in items if bool(item.get_closest_marker("pictures")) != pictures}
     config.hook.pytest_deselected(items=[item for item in items if item.nodeid in left_out])
@@ -35,14 +45,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     _put_longest_first(items)
 
 
-def _thorough(items: list[pytest.Item]) -> set[str]:
-    """The names of those that are marked so, and of slow ones on SQLite that are run on PostgreSQL, too."""
-    names = {item.nodeid for item in items}
-    marked = {item.nodeid for item in items if item.get_closest_marker("thorough")}
-    slow = {item.nodeid for item in items if item.get_closest_marker("slow")} - marked
-    return marked | {
-        name for name in slow if "sqlite" in name and name.replace("sqlite", "postgresql") in names - marked
-    }
+def _above(level: int, items: list[pytest.Item]) -> set[str]:
+    """The names of the tests above a level. A slow one on SQLite is one level above its twin on PostgreSQL."""
+    if level == ALL:
+        return set()
+    levels = {item.nodeid: _level_of(item) for item in items}
+    slow = {item.nodeid for item in items if item.get_closest_marker("slow")}
+    for name in slow:
+        twin = name.replace("sqlite", "postgresql")
+        if "sqlite" in name and twin in levels:
+            levels[name] = max(levels[name], levels[twin] + 1)
+    return {name for name, its in levels.items() if its > level}
+
+
+def _level_of(item: pytest.Item) -> int:
+    return max(number for number, mark in enumerate(LEVELS) if not mark or item.get_closest_marker(mark))
 
 
 def _put_longest_first(items: list[pytest.Item]) -> None:
@@ -69,8 +86,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     }
     if mutants := sum(map(len, told.values())):
         terminalreporter.write_line(f"mutants caught: {len(told['passed'])} of {mutants}")
-    if not config.getoption("--thorough"):
-        terminalreporter.write_line("without the thorough tests: `make test-all` runs those, too, as CI does")
+    if _level(config) < ALL:
+        left_out = "nightly tests" if _level(config) else "thorough tests, which CI runs, and the nightly ones"
+        terminalreporter.write_line(f"without the {left_out}: `make test-all` runs all")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
@@ -78,7 +96,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
     Two, when the thorough ones run: those keep the cores busy, and 15 % longer with three.
     """
-    return min(12, (2 if config.getoption("--thorough") else 3) * (os.cpu_count() or 1))
+    return min(12, (2 if _level(config) else 3) * (os.cpu_count() or 1))
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling:

@@ -151,8 +151,10 @@ def test_the_first_lesson_is_open_and_clean_and_runs_to_its_end(lab_url: str, ma
 
 @pytest.mark.parametrize(
     ("lesson", "windows"),
-    [("01_a_fragile_checkout", ""), ("04_crash_lab", "1")],
-    ids=["01_a_fragile_checkout-here", "04_crash_lab-as on Windows"],
+    [
+        pytest.param("01_a_fragile_checkout", "", id="01_a_fragile_checkout-here"),
+        pytest.param("04_crash_lab", "1", id="04_crash_lab-as on Windows", marks=pytest.mark.nightly("once more")),
+    ],
 )
 def test_a_lesson_of_the_copy_is_solved(lesson: str, windows: str, machine: Machine) -> None:
     course = machine.home / f"course {windows}"

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -118,6 +119,14 @@ def machine(public_folder: Path, postgresql: Database) -> Iterator[Machine]:
     shutil.rmtree(home, ignore_errors=True)
 
 
+def rows(table: dict[str, Any]) -> list[Any]:
+    """The rows of a table, as parameters: every second one in CI, and all every night."""
+    return [
+        pytest.param(row, id=name, marks=[pytest.mark.nightly("one more machine")] if place % 2 else [])
+        for place, (name, row) in enumerate(table.items())
+    ]
+
+
 def install(folder: Path) -> Path:
     """A copy of the kit in that folder, as somebody would clone it."""
     shutil.copytree(ROOT / "widget_store", folder / "widget_store", ignore=shutil.ignore_patterns("__pycache__"))
@@ -172,7 +181,7 @@ PATHS = {
 }
 
 
-@pytest.mark.parametrize("name", PATHS.values(), ids=PATHS.keys())
+@pytest.mark.parametrize("name", rows(PATHS))
 def test_any_path_will_do(machine: Machine, name: str) -> None:
     machine.kit = install(machine.home / name / "kit")
     check(machine)
@@ -235,7 +244,7 @@ VARIABLES: dict[str, dict[str, str | None]] = {
 }
 
 
-@pytest.mark.parametrize("variables", VARIABLES.values(), ids=VARIABLES.keys())
+@pytest.mark.parametrize("variables", rows(VARIABLES))
 def test_no_variable_of_the_shell_stops_a_lesson(machine: Machine, variables: dict[str, str | None]) -> None:
     for name, value in variables.items():
         machine.variables[name] = value and value.replace("{home}", str(machine.home))
@@ -405,7 +414,7 @@ PID_FILES: dict[str, Callable[[Machine, list[str]], str]] = {
 }
 
 
-@pytest.mark.parametrize("content", PID_FILES.values(), ids=PID_FILES.keys())
+@pytest.mark.parametrize("content", rows(PID_FILES))
 def test_an_old_pid_file_stops_neither_the_lesson_nor_another_program(
     machine: Machine, content: Callable[[Machine, list[str]], str]
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 
-from tests.notebooks.test_outputs import compare, each_lesson
+from tests.notebooks.test_outputs import compare, some_lessons
 from tests.tools.store_notebooks import KERNEL, copied_course, environment_of
 from widget_store.databases import has_embedded_postgres, stop_embedded_postgres
 from widget_store.lab.checks import all_exercises
@@ -69,7 +69,7 @@ def run_and_kill(course: Path, cells: list[str]) -> None:
         manager.cleanup_resources()
 
 
-@each_lesson
+@some_lessons
 def test_a_lesson_begun_again_after_others_gives_what_is_stored(lesson: Path, used_course: Used) -> None:
     """pytest-randomly decides on the order, and on where the kernel dies."""
     cells = [cell.source for cell in nbformat.read(lesson, as_version=4).cells if cell.cell_type == "code"]

@@ -16,6 +16,7 @@ EXERCISES = all_exercises()
 AN_EXAMPLE = "missing_return"
 """The exercise whose file and mistakes are judged after every change; those of the others are in CI."""
 JUDGES_LONG = pytest.mark.thorough("runs, kills and judges a learner's work")
+LIKE_THE_FIRST = pytest.mark.nightly("judges one more mistake of the same exercise")
 
 
 each_exercise = pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)
@@ -81,7 +82,7 @@ def test_the_solution_passes(exercise: Exercise) -> None:
             mistake,
             "sqlite" if place else "postgresql",  # of each exercise's mistakes, one meets PostgreSQL
             id=f"{exercise.name}-{mistake.stem}",
-            marks=[] if exercise.name == AN_EXAMPLE else [JUDGES_LONG],
+            marks=[] if exercise.name == AN_EXAMPLE else [LIKE_THE_FIRST if place else JUDGES_LONG],
         )
         for exercise in EXERCISES
         for place, mistake in enumerate(sorted((WRONG_ANSWERS / exercise.name).glob("*.py")))

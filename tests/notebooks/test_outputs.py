@@ -14,6 +14,16 @@ from widget_store.databases import Database
 
 LESSONS = all_notebooks()
 each_lesson = pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
+some_lessons = pytest.mark.parametrize(
+    "lesson",
+    [
+        pytest.param(
+            path, id=path.stem, marks=[pytest.mark.nightly("does so with another lesson")] if place % 4 else []
+        )
+        for place, path in enumerate(LESSONS)
+    ],
+)
+"""Three of them in CI, and every night all."""
 
 
 def compare(notebook: Path, database: Database | None) -> "subprocess.CompletedProcess[str]":

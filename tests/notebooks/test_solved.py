@@ -7,12 +7,12 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from tests.notebooks.test_outputs import each_lesson
+from tests.notebooks.test_outputs import some_lessons
 from tests.tools.solved import solve
 from tests.tools.store_notebooks import execute
 from widget_store.databases import Database
 
-AS_A_LEARNER_DOES = "01_a_fragile_checkout"
+AS_A_LEARNER_DOES = "00_start_here"
 """The lesson that is solved without naming a database: on the embedded PostgreSQL, if there is one. It takes longer."""
 
 
@@ -22,7 +22,7 @@ def said(cell: nbformat.NotebookNode, stream: str) -> str:
 
 @pytest.mark.thorough("executes a lesson, and judges its exercises")
 @pytest.mark.slow("executes a lesson, and judges its exercises", weight=8)
-@each_lesson
+@some_lessons
 def test_a_lesson_with_its_solutions_is_solved(
     lesson: Path, course: Path, new_database: Callable[[str], Database]
 ) -> None:
