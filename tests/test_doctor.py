@@ -34,7 +34,7 @@ def test_every_check_ends_in_one_line_and_any_failure_in_status_1(database: Data
     assert seen.returncode == ("\nFAIL" in f"\n{seen.stdout}")
 
 
-def test_a_database_that_does_not_answer_is_a_failure_with_its_mend_and_no_password(data_dir: Path) -> None:
+def test_a_database_that_does_not_answer_is_a_failure_with_its_fix_and_no_password(data_dir: Path) -> None:
     seen = command("doctor", WIDGET_STORE_DATABASE_URL=NEVER_ANSWERS, WIDGET_STORE_DATA_DIR=str(data_dir))
     assert seen.returncode == 1
     assert re.search(r"^FAIL  database: .*does not answer", seen.stdout, re.MULTILINE)

@@ -305,8 +305,8 @@ def test_a_cell_is_run_again_by_a_click_and_its_timeline_shown(new_database: Cal
 
 
 def test_a_point_that_a_changed_checkout_no_longer_has_is_not_called_safe(monkeypatch: pytest.MonkeyPatch) -> None:
-    mended = Report([a_run("declined")], [], 1.0, None, [GAP])
-    monkeypatch.setattr(crash_panel, "crash_test", lambda *_: mended)
+    fixed = Report([a_run("declined")], [], 1.0, None, [GAP])
+    monkeypatch.setattr(crash_panel, "crash_test", lambda *_: fixed)
     the_map = CrashMap(a_report())
     the_map.again.click()
     eventually(lambda: "? Not reached" in the_map.message.value, f"what became of it: {the_map.message.value}")
@@ -315,11 +315,15 @@ def test_a_point_that_a_changed_checkout_no_longer_has_is_not_called_safe(monkey
 
 @pytest.mark.slow("kills a store")
 def test_a_lesson_tries_every_crash_point_in_one_line(
-    new_database: Callable[[str], Database], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    new_database: Callable[[str], Database], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WIDGET_STORE_DATABASE_URL", new_database("sqlite").url)
+    shown: list[widgets.Label] = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
     the_map = try_every_crash_point(APP, ["declined"], points=[f"{RESERVE}/effect/*"])
     assert repr(the_map) == "CrashMap: declined broken"
     assert [run.verdict for run in the_map.report.results] == [Verdict.SAFE, Verdict.BROKEN]
     assert the_map.report.app_file == APP
-    assert "Label" in capsys.readouterr().out, "progress is shown meanwhile"
+    (progress,) = shown
+    assert progress.value == "2 of 2 runs done", "it is shown meanwhile"
+    assert repr(progress) == "", "and a stored notebook keeps nothing of it"

@@ -33,7 +33,7 @@ def test_a_store_that_is_killed_at_random_moments_keeps_its_promises(
     assert told["seed"] == 1
 
 
-@pytest.mark.thorough("a soak of a store that lies")
+@pytest.mark.nightly("a soak of a store that lies")
 def test_customers_who_are_told_two_things_say_so(postgresql: Database) -> None:
     mutant = str(MUTANTS / "key_that_names_nothing.py")
     done = command(
@@ -58,7 +58,7 @@ def test_two_workers_that_are_killed_at_random_moments_never_run_a_workflow_at_o
     assert len(who) >= 3  # two, and one in the place of one that was killed
 
 
-@pytest.mark.thorough("a soak with a diary")
+@pytest.mark.nightly("a soak with a diary")
 def test_two_that_run_a_workflow_at_once_are_found_out(postgresql: Database, tmp_path: Path) -> None:
     diary = tmp_path / "diary"
     lines = [(1, "begin"), (2, "begin"), (1, "step"), (2, "end")]

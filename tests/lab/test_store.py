@@ -206,9 +206,9 @@ def test_what_was_printed_before_a_crash_is_not_lost(tmp_path: Path, monkeypatch
 def test_a_learners_error_is_told_without_all_that_was_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WIDGET_STORE_DATABASE_URL", f"sqlite:///{tmp_path / 'store.sqlite'}")
     file = tmp_path / "broken.py"
-    file.write_text("for line in range(10_000): print('line', line)\nraise ValueError('mend me')\n")
+    file.write_text("for line in range(10_000): print('line', line)\nraise ValueError('fix me')\n")
     store = Store(file)
-    with pytest.raises(StoreDidNotStart, match=r"broken\.py can't be run: ValueError: mend me") as failure:
+    with pytest.raises(StoreDidNotStart, match=r"broken\.py can't be run: ValueError: fix me") as failure:
         store.start()
     assert "line 9999" not in str(failure.value)
     assert "line 9999" in store.output

@@ -120,9 +120,9 @@ def machine(public_folder: Path, postgresql: Database) -> Iterator[Machine]:
 
 
 def rows(table: dict[str, Any]) -> list[Any]:
-    """The rows of a table, as parameters: every second one in CI, and all every night."""
+    """The rows of a table, as parameters: every third one in CI, and all every night."""
     return [
-        pytest.param(row, id=name, marks=[pytest.mark.nightly("one more machine")] if place % 2 else [])
+        pytest.param(row, id=name, marks=[pytest.mark.nightly("one more machine")] if place % 3 else [])
         for place, (name, row) in enumerate(table.items())
     ]
 

@@ -18,12 +18,12 @@ some_lessons = pytest.mark.parametrize(
     "lesson",
     [
         pytest.param(
-            path, id=path.stem, marks=[pytest.mark.nightly("does so with another lesson")] if place % 4 else []
+            path, id=path.stem, marks=[pytest.mark.nightly("does so with another lesson")] if place % 6 else []
         )
         for place, path in enumerate(LESSONS)
     ],
 )
-"""Three of them in CI, and every night all."""
+"""Two of them in CI, and every night all."""
 
 
 def compare(notebook: Path, database: Database | None) -> "subprocess.CompletedProcess[str]":

@@ -1,6 +1,6 @@
 """Faults of DBOS itself that the store works around, as tests that are expected to fail.
 
-Once a release of DBOS mends one, its test passes, which `strict` counts as a failure: the notice that the workaround
+Once a release of DBOS fixes one, its test passes, which `strict` counts as a failure: the notice that the workaround
 can go.
 """
 
@@ -29,7 +29,7 @@ def test_a_workflow_that_runs_when_dbos_is_destroyed_is_left_to_be_recovered(tmp
 
     We know of no report of this for Python. https://github.com/dbos-inc/dbos-transact-py/issues/436 asked for an
     orderly end, and got that timeout; https://github.com/dbos-inc/dbos-transact-golang/issues/423 reports the like for
-    Go, where a shutdown recorded workflows as CANCELLED, and was mended: they stay PENDING.
+    Go, where a shutdown recorded workflows as CANCELLED, and was fixed: they stay PENDING.
     """
     program = Path(__file__).with_name("destroy_fails_workflows.py")
     done = subprocess.run(

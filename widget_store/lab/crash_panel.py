@@ -73,13 +73,23 @@ def try_every_crash_point(
         scenarios=tuple(SCENARIOS[each] if isinstance(each, str) else each for each in scenarios),
         points=tuple(points),
     )
-    progress = widgets.Label("Trying every crash point …")
+    progress = _Progress("Trying every crash point …")
     display(progress)  # type: ignore[no-untyped-call]
 
     def tell(done: int, of: int) -> None:
         progress.value = f"{done} of {of} runs done"
 
-    return CrashMap(crash_test(plan, progress=tell), scenarios=plan.scenarios)
+    try:
+        return CrashMap(crash_test(plan, progress=tell), scenarios=plan.scenarios)
+    finally:
+        progress.close()
+
+
+class _Progress(widgets.Label):  # type: ignore[misc]  # ipywidgets has no types
+    """What is seen while a crash test runs. Nothing of it is left, in a stored notebook neither."""
+
+    def __repr__(self) -> str:
+        return ""
 
 
 class CrashMap(Panel):

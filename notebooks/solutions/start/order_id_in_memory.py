@@ -1,4 +1,4 @@
-"""A checkout that keeps the order's id in memory. Mend it."""
+"""A checkout that keeps the order's id in memory. Fix it."""
 
 from dbos import DBOS, SetWorkflowID
 

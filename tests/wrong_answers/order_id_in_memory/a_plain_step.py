@@ -1,5 +1,5 @@
 # says: was left PENDING
-"""A checkout that keeps the order's id in memory. Mend it."""
+"""A checkout that keeps the order's id in memory. Fix it."""
 
 from dbos import DBOS, SetWorkflowID
 

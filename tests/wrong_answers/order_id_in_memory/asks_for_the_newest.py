@@ -1,5 +1,5 @@
 # says: the newest order is not always this customer's
-"""A checkout that keeps the order's id in memory. Mend it."""
+"""A checkout that keeps the order's id in memory. Fix it."""
 
 import sqlalchemy as sa
 from dbos import DBOS, SetWorkflowID

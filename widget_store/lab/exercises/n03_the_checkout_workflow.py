@@ -1,4 +1,4 @@
-"""The exercises of notebook 03: build the checkout, mend one that does not stop, and dispatch."""
+"""The exercises of notebook 03: build the checkout, fix one that does not stop, and dispatch."""
 
 from fnmatch import fnmatchcase
 from pathlib import Path

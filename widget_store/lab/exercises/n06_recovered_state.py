@@ -1,4 +1,4 @@
-"""The exercises of notebook 06: ask the database who waits, predict what a cancel leaves, mend what was cancelled."""
+"""The exercises of notebook 06: ask the database who waits, predict what a cancel leaves, fix what was cancelled."""
 
 import contextlib
 import ctypes
@@ -24,7 +24,7 @@ from widget_store.settings import read_settings
 from widget_store.workflows import PAYMENT_STATUS
 
 _TIME_LIMIT_SECONDS = 20.0
-_MEND_WITHIN_SECONDS = 8.0
+_FIX_WITHIN_SECONDS = 8.0
 _LAST_WORDS_SECONDS = 2.0
 _SURELY_RUNNING_SECONDS = 3600.0
 _SECOND_PAYMENT = "checkout_workflow/6.mark_order_paid/effect/before#2"
@@ -153,36 +153,36 @@ def _cancelled_by_mistake(keys: dict[str, str]) -> Scenario:
 
 @on_file(
     "06",
-    asks="write mend(client): every checkout that was cancelled by mistake goes on",
+    asks="write fix(client): every checkout that was cancelled by mistake goes on",
     hint="client.list_workflows(status=…) finds workflows; each has a workflow_id. Which of resume, fork and rewind "
     "goes on with the same workflow, from its last checkpoint?",
 )
-def mend_what_was_cancelled(file: Path) -> str:
-    """While the store is dead, two checkouts are cancelled and mended; then the store starts, and the story goes on."""
-    mend = function_in(file, "mend")
+def fix_what_was_cancelled(file: Path) -> str:
+    """While the store is dead, two checkouts are cancelled and fixed; then the store starts, and the story goes on."""
+    fix = function_in(file, "fix")
     keys = {name: f"key-{secrets.token_hex(4)}" for name in _CUSTOMERS}
 
-    def cancel_and_mend(state: State) -> None:
+    def cancel_and_fix(state: State) -> None:
         state.client.cancel_workflows([keys["anna"], keys["bert"]])
         before = _statuses(state.client)
-        _call_within_time(mend, state.client)
+        _call_within_time(fix, state.client)
         _must_have_been_resumed(keys, before, _statuses(state.client))
         if not _has_read_its_payment(state.client, keys["anna"]):
             raise Wrong(
-                "mend has deleted the checkpoint of a payment that had arrived, and the payment with it: should its "
+                "fix has deleted the checkpoint of a payment that had arrived, and the payment with it: should its "
                 "customer not pay again, the order is cancelled. Which of the three keeps all checkpoints?"
             )
 
-    result = _run_with_an_operator(_cancelled_by_mistake(keys), _SECOND_PAYMENT, cancel_and_mend)
+    result = _run_with_an_operator(_cancelled_by_mistake(keys), _SECOND_PAYMENT, cancel_and_fix)
     if result.verdict != Verdict.SAFE:
         raise Wrong(in_a_line(result))
     return (
-        "Two checkouts were cancelled, one of them with its payment in hand. After mend and a start both orders were "
+        "Two checkouts were cancelled, one of them with its payment in hand. After fix and a start both orders were "
         "dispatched, under the same keys, and no other order changed."
     )
 
 
-def _call_within_time(mend: Callable[..., Any], client: DBOSClient) -> None:
+def _call_within_time(fix: Callable[..., Any], client: DBOSClient) -> None:
     """Call the learner's function in a thread, which is ended when it takes too long.
 
     Raises:
@@ -192,7 +192,7 @@ def _call_within_time(mend: Callable[..., Any], client: DBOSClient) -> None:
 
     def call() -> None:
         try:
-            mend(client)
+            fix(client)
         except Exception as failure:  # noqa: BLE001 - whatever it was, it is the learner's
             raised.append(failure)
         except SystemExit:
@@ -200,19 +200,19 @@ def _call_within_time(mend: Callable[..., Any], client: DBOSClient) -> None:
 
     thread = threading.Thread(target=call, daemon=True)
     thread.start()
-    thread.join(_MEND_WITHIN_SECONDS)
+    thread.join(_FIX_WITHIN_SECONDS)
     if thread.is_alive():
         # Otherwise it would ask a database that is gone, as long as the kernel lives.
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit))
         thread.join(_LAST_WORDS_SECONDS)
         raise Wrong(
-            f"mend came to no end within {_MEND_WITHIN_SECONDS:g} s. The store is dead while mend runs: nobody can "
+            f"fix came to no end within {_FIX_WITHIN_SECONDS:g} s. The store is dead while fix runs: nobody can "
             "give a result, so do not wait for one."
         )
     for failure in raised:
         unknown = isinstance(failure, dbos_error.DBOSNonExistentWorkflowError)
         why = " You do not know their ids: client.list_workflows finds them." if unknown else ""
-        raise Wrong(f"mend raised {type(failure).__name__}: {failure}.{why}")
+        raise Wrong(f"fix raised {type(failure).__name__}: {failure}.{why}")
 
 
 def _has_read_its_payment(client: DBOSClient, key: str) -> bool:
@@ -229,7 +229,7 @@ def _must_have_been_resumed(keys: dict[str, str], before: dict[str, str], after:
         if (now := after[keys[name]]) != before[keys[name]]:
             raise Wrong(f"{name}'s checkout had ended, and is {now} now: what it did will be done once more.")
     if stopped := [name for name in ("anna", "bert") if after[keys[name]] == "CANCELLED"]:
-        raise Wrong(f"After mend, the checkout of {' and '.join(stopped)} is still CANCELLED.")
+        raise Wrong(f"After fix, the checkout of {' and '.join(stopped)} is still CANCELLED.")
 
 
 def _statuses(client: DBOSClient) -> dict[str, str]:

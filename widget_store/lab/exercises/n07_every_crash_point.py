@@ -1,4 +1,4 @@
-"""The exercises of notebook 07: mend a checkout, write a rule for the oracle, and predict a map."""
+"""The exercises of notebook 07: fix a checkout, write a rule for the oracle, and predict a map."""
 
 import tempfile
 from collections.abc import Iterator
@@ -37,12 +37,12 @@ _WHERE_MEMORY_IS_LOST = ("*/1.*/after", "*/*.mark_order_paid/effect/before", "*/
 
 @on_file(
     "07",
-    asks="mend a checkout that keeps the order's id in memory",
+    asks="fix a checkout that keeps the order's id in memory",
     hint="A recovered process runs the workflow from the top, with an empty memory. What does a step that has a "
     "checkpoint hand back to it? Let the order's id come that way.",
 )
 def order_id_in_memory(file: Path) -> str:
-    """The learner mends a checkout that loses an order's id in a crash. Two customers buy: one id is not enough."""
+    """The learner fixes a checkout that loses an order's id in a crash. Two customers buy: one id is not enough."""
     report = try_points(file, _TWO_CUSTOMERS, points=_WHERE_MEMORY_IS_LOST)
     survived = must_be_safe(report)
     for point in _before_the_widget_is_reserved(report):

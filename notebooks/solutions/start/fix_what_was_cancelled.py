@@ -1,6 +1,6 @@
 from dbos import DBOSClient
 
 
-def mend(client: DBOSClient) -> None:
+def fix(client: DBOSClient) -> None:
     # Find the checkouts that were cancelled, and let each go on where it was.
     ...

@@ -2,6 +2,6 @@
 from dbos import DBOSClient
 
 
-def mend(client: DBOSClient) -> None:
+def fix(client: DBOSClient) -> None:
     for workflow in client.list_workflows(status="CANCELLED"):
         client.fork_workflow(workflow.workflow_id, 1)

@@ -2,6 +2,6 @@
 from dbos import DBOSClient
 
 
-def mend(client: DBOSClient) -> None:
+def fix(client: DBOSClient) -> None:
     for key in ("anna", "bert"):
         client.resume_workflow(key)
