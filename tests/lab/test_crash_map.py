@@ -325,5 +325,5 @@ def test_a_lesson_tries_every_crash_point_in_one_line(
     assert [run.verdict for run in the_map.report.results] == [Verdict.SAFE, Verdict.BROKEN]
     assert the_map.report.app_file == APP
     (progress,) = shown
-    assert progress.value == "2 of 2 runs done", "it is shown meanwhile"
+    assert progress.value == "3 of 3 runs done", "it is shown meanwhile"
     assert repr(progress) == "", "and a stored notebook keeps nothing of it"
