@@ -1,5 +1,6 @@
 """Ctrl-C, and a kernel's interrupt: which processes it does not reach, and when it has to wait."""
 
+import _thread
 import contextlib
 import signal
 import subprocess
@@ -8,6 +9,9 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from widget_store.machine import AS_ON_WINDOWS
+
+_REPEATED_AFTER_SECONDS = 0.05
 OUT_OF_REACH: dict[str, Any] = {"start_new_session": True}
 """For `subprocess`: a process that hears nothing of this one's terminal, nor of its kernel's interrupt."""
 if sys.platform == "win32":
@@ -57,3 +61,28 @@ def raise_if_pending() -> None:
     """
     if threading.current_thread() is threading.main_thread() and any(is_noted() for is_noted in _pending):
         raise KeyboardInterrupt
+
+
+def end_in_good_order() -> None:
+    """Let SIGTERM end a command as Ctrl-C does, by KeyboardInterrupt, and lose neither.
+
+    Python ignores an exception in the code that tidies up after an object, and an interrupt may come in the midst of
+    it. Such a one is repeated a moment later.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    tell = sys.unraisablehook
+
+    def repeat(ignored: "sys.UnraisableHookArgs") -> None:
+        if issubclass(ignored.exc_type, KeyboardInterrupt):
+            threading.Timer(_REPEATED_AFTER_SECONDS, _interrupt_main_thread).start()
+        else:
+            tell(ignored)
+
+    sys.unraisablehook = repeat
+
+
+def _interrupt_main_thread() -> None:
+    if sys.platform == "win32" or AS_ON_WINDOWS:
+        _thread.interrupt_main()
+    else:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)  # this also ends a sleep

@@ -13,7 +13,6 @@ import contextlib
 import json
 import os
 import random
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -29,6 +28,7 @@ from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
 from widget_store.databases.throwaway import open_databases
 from widget_store.errors import WidgetStoreError
+from widget_store.interrupts import end_in_good_order
 from widget_store.lab import crash_map, soak
 from widget_store.lab.crash_run import Bench, Result, Verdict, run
 from widget_store.lab.scenarios import SCENARIOS, Scenario
@@ -265,7 +265,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--soak plays no scenarios: it takes --app, --workers, --seed and --json only")
     if options.workers is not None and options.soak is None:
         parser.error("--workers is for --soak: a crash test has one worker")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # tidied up after, as Ctrl-C is
+    end_in_good_order()
     plan = Plan(
         app_file=options.app,
         scenarios=tuple(SCENARIOS[name] for name in options.scenario or SCENARIOS),

@@ -2,12 +2,12 @@
 
 import argparse
 import json
-import signal
 import sys
 
 from rich.console import Console
 
 from widget_store.errors import WidgetStoreError
+from widget_store.interrupts import end_in_good_order
 from widget_store.lab.bench.figures import table
 from widget_store.lab.bench.measurements import QUICK, Effort, measure
 from widget_store.lab.bench.scratch import scratch
@@ -21,7 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--growth", action="store_true", help="also with up to 100,000 finished orders in the tables")
     parser.add_argument("--quick", action="store_true", help="a sample or two of each: only to see that it works")
     options = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # tidied up after, as Ctrl-C is
+    end_in_good_order()
     progress = Console(stderr=True, style="dim")
     try:
         with scratch(read_settings()) as settings:
