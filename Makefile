@@ -25,12 +25,13 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 LAB := .venv/lab.installed
 TEST := .venv/test.installed
+BOOK := .venv/book.installed
 
-.PHONY: help setup lab test test-all test-notebooks test-as-on-windows check notebooks crash-test bench wheel fresh-machine clean lock
+.PHONY: help setup lab test test-all test-notebooks test-as-on-windows check notebooks crash-test bench book wheel fresh-machine clean lock
 .PHONY: lint types pytest here
 
 help: ## Say what each target does; this is also what plain `make` does.
-	@awk -F ': .*## ' '/^[a-z-]+: .*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
+	@awk -F ': .*## ' '/^[a-z-]+: .*## / { printf "  make %-19s %s\n", $$1, $$2 }' Makefile
 
 setup: $(LAB) ## Install what the lab needs into .venv; the targets below do this by themselves.
 	@echo 'Ready. Next: make lab'
@@ -42,7 +43,7 @@ test: lint ## Run what every change must pass, check and tests, in some five min
 	@[ -z "$(CI)$(THOROUGH)" ] || $(MAKE) --no-print-directory test-as-on-windows
 	@$(MAKE) --no-print-directory -j 2 types pytest
 
-test-all: ## Run all tests, those of CI and of every night, too. README.md says which they are.
+test-all: ## Run all tests, those of CI and of every night, too. CONTRIBUTING.md says which they are.
 	@$(MAKE) --no-print-directory test THOROUGH=--nightly
 
 test-notebooks: $(TEST) ## Compare every notebook with its stored outputs, on both databases, and solve its exercises: four minutes.
@@ -80,8 +81,12 @@ crash-test: $(LAB) ## Every crash point on both databases, every pair of them, a
 bench: $(LAB) ## Measure how fast the store is, and how far from the database's own speed.
 	@$(BIN)/widget-store bench
 
+book: $(BOOK) ## Build the book, the lessons as a web site, into book/html.
+	@$(BIN)/sphinx-build -q -W --keep-going -n -c docs . book/html
+
 wheel: $(LAB) ## Build the wheel, course included, into dist.
 	@$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
+	@ls dist/*.whl
 
 fresh-machine: ## Set up and test as an ordinary user on a fresh Debian trixie and sid (SUITE=), from HEAD; needs root.
 	@tests/fresh_machine/run $(SUITE)
@@ -93,7 +98,7 @@ clean: ## Stop the embedded database, then remove .venv, the store's data and al
 	  exit 1; \
 	fi; \
 	WIDGET_STORE_DATA_DIR=.widget_store $(BIN)/widget-store stop-database
-	@rm -rf .venv .widget_store .mypy_cache .ruff_cache .import_linter_cache .hypothesis test-results dist
+	@rm -rf .venv .widget_store .mypy_cache .ruff_cache .import_linter_cache .hypothesis test-results dist book
 	@find . -name .git -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints -o -name .pytest_cache \) -prune -exec rm -rf {} +
 
 COMPILE := UV_CUSTOM_COMPILE_COMMAND="make lock" $(UV) pip compile --quiet --no-config --universal --python-version 3.11 \
@@ -103,6 +108,7 @@ lock: ## Pin every dependency again, after a change of pyproject.toml; needs uv.
 	@$(COMPILE) pyproject.toml -o requirements/lab.txt
 	@$(COMPILE) --group build -c requirements/lab.txt -o requirements/build.txt
 	@$(COMPILE) --group test -c requirements/lab.txt -c requirements/build.txt -o requirements/test.txt
+	@$(COMPILE) --group book -c requirements/lab.txt -c requirements/build.txt -c requirements/test.txt -o requirements/book.txt
 	@sed -n 's/^embedded = \["\(.*\)"\]$$/\1/p' pyproject.toml | $(COMPILE) - -c requirements/lab.txt -o requirements/embedded.txt
 
 # .venv with the pinned pip and build backend. The pip of an older Python takes twice as long for all that follows.
@@ -153,5 +159,8 @@ here: .venv/build.installed
 $(LAB): $(LOCKED) | here
 	$(call install,lab)
 
-$(TEST): $(LOCKED) requirements/test.txt | here
-	$(call install,lab test)
+$(TEST): $(LOCKED) requirements/test.txt requirements/book.txt | here
+	$(call install,lab test book)
+
+$(BOOK): $(LOCKED) requirements/book.txt | here
+	$(call install,lab book)

@@ -15,27 +15,31 @@ from widget_store.lab.checks import all_exercises
 from widget_store.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "INSTRUCTORS.md", "CHANGELOG.md", "docs/your-own-ci.md"]
+DOCUMENTS = [
+    *("README.md", "CONTRIBUTING.md", "INSTRUCTORS.md", "CHANGELOG.md"),
+    *(path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").glob("*.md"))),
+]
+REFERENCE, OPERATIONS = "docs/reference.md", "docs/operations.md"
 
 
-def rows(heading: str) -> list[list[str]]:
-    """The cells of the table under a heading of the README, its head left out."""
-    section = (ROOT / "README.md").read_text().split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
+def rows(heading: str, document: str) -> list[list[str]]:
+    """The cells of the table under a heading of a document, its head left out."""
+    section = (ROOT / document).read_text().split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
     lines = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| ")]
     return lines[1:]
 
 
-def test_the_readme_has_every_setting_with_its_default() -> None:
-    told = {cells[0].strip("`"): cells[1] for cells in rows("Settings")}
+def test_the_reference_has_every_setting_with_its_default() -> None:
+    told = {cells[0].strip("`"): cells[1] for cells in rows("Settings", REFERENCE)}
     assert list(told) == [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
     for name, field in Settings.model_fields.items():
         if isinstance(field.default, float):
             assert float(told[f"{PREFIX}{name.upper()}"]) == field.default
 
 
-def test_the_readme_has_every_command() -> None:
+def test_the_reference_has_every_command() -> None:
     (commands,) = (a for a in _parser()._actions if isinstance(a, argparse._SubParsersAction))  # noqa: SLF001
-    assert [cells[0].strip("`") for cells in rows("Commands")] == list(commands.choices)
+    assert [cells[0].strip("`") for cells in rows("Commands", REFERENCE)] == list(commands.choices)
 
 
 def blocks(language: str, document: str) -> list[str]:
@@ -43,14 +47,14 @@ def blocks(language: str, document: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / document).read_text(), re.MULTILINE | re.DOTALL)
 
 
-def block(language: str, document: str = "README.md") -> str:
+def block(language: str, document: str) -> str:
     """The one block of a document in a language."""
     (text,) = blocks(language, document)
     return text
 
 
 def test_the_recipe_for_a_container_starts_a_store_with_options_it_has() -> None:
-    lines = block("dockerfile").splitlines()
+    lines = block("dockerfile", OPERATIONS).splitlines()
     (command,) = (json.loads(line.removeprefix("CMD ")) for line in lines if line.startswith("CMD "))
     assert command[0] == "widget-store"
     options = _parser().parse_args(command[1:])
@@ -60,7 +64,7 @@ def test_the_recipe_for_a_container_starts_a_store_with_options_it_has() -> None
 
 
 def test_the_recipe_for_kubernetes_fits_the_store() -> None:
-    deployment, service = yaml.safe_load_all(block("yaml"))
+    deployment, service = yaml.safe_load_all(block("yaml", OPERATIONS))
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     (port,) = (each["containerPort"] for each in container["ports"])
     assert [variable["name"] for variable in container["env"]] == [f"{PREFIX}DATABASE_URL"]
@@ -93,6 +97,6 @@ def test_contributing_names_only_files_that_exist() -> None:
 
 
 def test_the_readme_has_every_notebook_in_its_order_and_counts_the_exercises() -> None:
-    told = [match[1] for row in rows("The course") if (match := re.search(r"\((notebooks/.+?)\)", row[0]))]
+    told = [match[1] for row in rows("The course", "README.md") if (match := re.search(r"\((notebooks/.+?)\)", row[0]))]
     assert told == [f"notebooks/{lesson.name}" for lesson in all_notebooks()]
     assert f"Their {len(all_exercises())} exercises" in (ROOT / "README.md").read_text()

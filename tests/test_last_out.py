@@ -102,3 +102,12 @@ def test_a_data_folder_that_was_deleted_is_not_made_again(user: User, data_dir: 
     user.kill()
     eventually(lambda: not besides(data_dir), "the end of the process beside it")
     assert not data_dir.exists()
+
+
+def test_a_server_whose_data_folder_was_renamed_is_found_there_and_ends(user: User, data_dir: Path) -> None:
+    server, renamed = server_in(data_dir), data_dir.with_name(f"{data_dir.name}-renamed")
+    data_dir.rename(renamed)
+    assert server_pid(renamed / "postgres") in {server.pid, None}, "it may have ended already"
+    user.kill()
+    eventually(lambda: not lives(server), "its end")
+    assert "database system is shut down" in (renamed / "postgres" / "log").read_text()

@@ -12,7 +12,7 @@ SECRET = "correct-horse"  # noqa: S105 - it protects nothing
 WRONG = {
     "DATABASE_URL": [f"mysql://me:{SECRET}@db/x", SECRET, f"postgresql+psycopg://me:{SECRET}@db:port/x"],
     "PAYMENT_TIMEOUT": [SECRET, "0", "-1", "nan", "inf"],
-    "DISPATCH_INTERVAL": [SECRET, "-0.1", "nan", "inf"],
+    "DISPATCH_INTERVAL": [SECRET, "-0.1", "nan", "inf", "1e10"],
 }
 
 

@@ -1,11 +1,12 @@
 """`widget-store serve` from the outside: what keeps a store alive, what ends it, what is left of it."""
 
+import contextlib
 import multiprocessing as mp
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -32,6 +33,7 @@ from tests.support import serving_cold as serving
 from widget_store.databases import Database, at_url
 from widget_store.errors import StoreDidNotStart
 from widget_store.machine import AS_ON_WINDOWS
+from widget_store.ports import free_port
 from widget_store.processes import Processes
 from widget_store.settings import read_settings
 from widget_store.supervisor import Plan, _WorkerProcess
@@ -363,3 +365,58 @@ def test_a_store_ends_with_its_standard_input_where_it_is_told_to(url: str) -> N
     ended = command("serve", "--port", "0", "--stop-with-stdin", WIDGET_STORE_DATABASE_URL=url)
     assert ended.returncode == 0  # its standard input was at its end from the first
     assert ended.stderr == ""
+
+
+CONSOLE_SCRIPT = """import sys
+from widget_store.cli import main
+if __name__ == "__main__":
+    sys.exit(main())
+"""
+
+
+@pytest.mark.slow("starts a store")
+def test_a_store_starts_beside_a_file_that_is_called_like_a_module(database: Database, tmp_path: Path) -> None:
+    for module in ("random", "json", "dbos"):
+        (tmp_path / f"{module}.py").write_text("raise SystemExit('not this one')")
+    with _serving_from(tmp_path, CONSOLE_SCRIPT, WIDGET_STORE_DATABASE_URL=database.url) as output:
+        eventually(lambda: "ready http" in output.read_text(), "a store that is ready")
+
+
+@pytest.mark.slow("starts a store")
+def test_a_store_whose_standard_output_is_closed_answers(database: Database, tmp_path: Path) -> None:
+    port = free_port("127.0.0.1", 0)
+    closed = "import os\nif __name__ == '__main__':\n    os.close(0)\n    os.close(1)"
+    with _serving_from(
+        tmp_path, f"{closed}\n{CONSOLE_SCRIPT}", "--port", str(port), WIDGET_STORE_DATABASE_URL=database.url
+    ) as output:
+        eventually(lambda: _answers(f"http://127.0.0.1:{port}/healthz"), "its answer")
+        assert output.read_text() == ""
+
+
+def _answers(address: str) -> bool:
+    try:
+        return httpx.get(address, trust_env=False).is_success
+    except httpx.TransportError:
+        return False
+
+
+@contextlib.contextmanager
+def _serving_from(folder: Path, program: str, *arguments: str, **settings: str) -> Iterator[Path]:
+    """`widget-store serve` from a folder, as the console script runs it; gives the file of what it prints."""
+    output, script = folder / "output.txt", folder / "bin" / "widget-store"
+    script.parent.mkdir()
+    script.write_text(program)
+    with output.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, script, "serve", *(arguments or ("--port", "0"))],
+            cwd=folder,
+            env=environment(PYTHONPATH=str(ROOT), **settings),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        yield output
+    finally:
+        process.terminate()
+        process.wait(PATIENCE_SECONDS)

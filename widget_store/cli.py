@@ -1,6 +1,7 @@
 """The `widget-store` command: each subcommand is one function, named once in the table at the foot."""
 
 import argparse
+import errno
 import io
 import os
 import subprocess
@@ -8,11 +9,12 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-from widget_store.errors import WidgetStoreError
+from widget_store.errors import LabUnavailable, WidgetStoreError
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return its exit status. A user's mistake is told in words, without a traceback."""
+    _open_what_is_closed()
     for stream in (sys.stdout, sys.stderr):  # a folder's name may have letters that this terminal can't show
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -22,15 +24,36 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(more)}")
     options.more = more
     try:
-        return int(options.run(options) or 0)
+        status = int(options.run(options) or 0)
+        sys.stdout.flush()
+        return status
     except WidgetStoreError as error:
         print(f"widget-store {options.command}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # whoever read what we print has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    except OSError as failure:
+        return _told_that_nobody_reads(failure, options.command)
+
+
+def _told_that_nobody_reads(failure: OSError, command: str) -> int:
+    """The exit status when standard output takes no more: its reader has read enough, or its disk is full."""
+    if failure.errno not in {errno.EPIPE, errno.ENOSPC}:
+        raise failure
+    if failure.errno == errno.ENOSPC:
+        print(f"widget-store {command}: {failure.strerror}. Make room on that disk.", file=sys.stderr)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
+
+
+def _open_what_is_closed() -> None:
+    """Give a process whose standard streams were closed, as by `>&-`, others: a file would take their place."""
+    for descriptor, stream in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # it takes the lowest free number: this one
+            setattr(sys, stream, open(descriptor, "r" if descriptor == 0 else "w", encoding="utf-8"))  # noqa: SIM115, PTH123
 
 
 def serve(options: argparse.Namespace) -> None:
@@ -96,6 +119,10 @@ def crash_test(options: argparse.Namespace) -> int:
 
 def progress(options: argparse.Namespace) -> int:
     """The exercises of the course, and how far the learner has come."""
+    if options.folder is not None and not Path(options.folder).is_dir():
+        raise LabUnavailable(
+            f"There is no folder {options.folder}.\nName that of your copy of the course, or make one: widget-store lab"
+        )
     return _run_python("-P", "-m", "widget_store.lab.progress", *filter(None, [options.folder]))
 
 

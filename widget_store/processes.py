@@ -47,7 +47,7 @@ def warm_processes(*also: str) -> Processes:
     context = mp.get_context("forkserver")
     context.set_forkserver_preload(["widget_store.apart", "widget_store.warm", *also])
     _take_a_short_temporary_folder()
-    with interrupts_wait(), _kept_from_children():
+    with interrupts_wait(), _kept_from_children(), _without_the_current_folder():
         forkserver.ensure_running()
     return context
 
@@ -116,6 +116,20 @@ def _kept_from_children() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _without_the_current_folder() -> Iterator[None]:
+    """Let a Python that is started in the block import nothing from there: a learner's random.py, for example."""
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = before
 
 
 def _take_a_short_temporary_folder() -> None:

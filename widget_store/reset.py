@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from widget_store import executors
 from widget_store.databases import Database, open_database
-from widget_store.errors import StoreRunning
+from widget_store.errors import DatabaseUnavailable, StoreRunning
 from widget_store.executors import ExecutorIds, any_store_runs
 from widget_store.schema import FULL_SHELF, create_tables, orders, products
 from widget_store.settings import Settings
@@ -48,6 +48,16 @@ def claim_fresh(database: Database, workers: int) -> ExecutorIds:
 
 
 def _reset(database: Database, own_ids: Sequence[str] = ()) -> None:
+    try:
+        _reset_at_once(database, own_ids)
+    except sa.exc.OperationalError as failure:
+        raise DatabaseUnavailable(
+            f"The database {database.name} could not be reset: {str(failure.orig).strip().splitlines()[0]}\n"
+            "Remove the reason, and reset it again."
+        ) from None
+
+
+def _reset_at_once(database: Database, own_ids: Sequence[str]) -> None:
     with database.engine(poolclass=sa.NullPool).begin() as connection:
         # A store claims its executor id first, and comes here second. So one that is not seen by the next line waits
         # until this is committed, and then starts on a full shelf.

@@ -1,4 +1,4 @@
-"""Every setting, once, from the environment; the README's table of settings is checked against this class."""
+"""Every setting, once, from the environment; the table in docs/reference.md is checked against this class."""
 
 import os
 import sys
@@ -13,6 +13,7 @@ from sqlalchemy.exc import ArgumentError
 from widget_store.errors import SettingError
 
 PREFIX = "WIDGET_STORE_"
+_A_DAY = 86_400.0  # seconds
 _CHECKOUT = Path(__file__).resolve().parent.parent
 
 
@@ -70,7 +71,7 @@ class Settings(BaseSettings):
         default=60.0, gt=0, allow_inf_nan=False, description="seconds a checkout waits for its payment"
     )
     dispatch_interval: float = Field(
-        default=1.0, ge=0, allow_inf_nan=False, description="seconds each of the ten dispatch steps takes"
+        default=1.0, ge=0, le=_A_DAY, allow_inf_nan=False, description="seconds each of the ten dispatch steps takes"
     )
     webhook_secret: SecretStr | None = Field(
         default=None,
@@ -93,5 +94,6 @@ def read_settings() -> Settings:
         problems = [
             f"{PREFIX}{str(problem['loc'][0]).upper()}: {str(problem['msg']).removeprefix('Value error, ')}"
             for problem in invalid.errors(include_url=False, include_input=False)
+            if problem["type"] != "default_factory_not_called"  # which only follows from another problem
         ]
         raise SettingError("\n".join([*problems, "Correct it in the environment, or unset it."])) from None

@@ -139,7 +139,7 @@ def test_what_is_chosen_is_in_the_model_and_a_new_story_keeps_what_it_can() -> N
 @pytest.mark.parametrize(
     ("failure", "shown"),
     [
-        (PointNotMet("No process came by <this>."), "It could not be run: No process came by &lt;this&gt;."),
+        (PointNotMet("No process reached <this>."), "It could not be run: No process reached &lt;this&gt;."),
         (ZeroDivisionError("a fault of ours"), "ZeroDivisionError: a fault of ours"),
     ],
 )

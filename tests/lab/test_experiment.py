@@ -46,12 +46,12 @@ def test_a_story_in_which_nothing_is_killed_has_an_end_only() -> None:
 
 
 def test_a_point_that_the_story_does_not_meet_is_told_with_those_it_meets() -> None:
-    with pytest.raises(PointNotMet, match="does not come by") as told:
+    with pytest.raises(PointNotMet, match="does not reach") as told:
         crash_at("*/*.mark_order_paid/effect/after", story="sold out")
     assert "checkout_workflow/1.create_order/effect/before" in str(told.value)
 
 
 @pytest.mark.slow("kills a store")
 def test_a_recovery_that_does_not_meet_a_point_is_told_from_a_story_that_does_not() -> None:
-    with pytest.raises(PointNotMet, match="The recovery does not come by"):
+    with pytest.raises(PointNotMet, match="The recovery does not reach"):
         crash_at("*/*.reserve_inventory/effect/after", "*/*.create_order/effect/before", story="declined")

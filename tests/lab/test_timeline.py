@@ -38,12 +38,12 @@ def test_a_crash_is_a_band_from_death_to_return_with_a_label() -> None:
     first_step = _shapes(picture, "step")[0]
     waiting = _shapes(picture, "wait")[0]
     assert float(first_step.get("x", 0)) < float(band.get("x", 0)) < float(waiting.get("x", 0))
-    assert [label.text for label in _shapes(picture, "crash")] == ["✖ crash, away 1.0 s"]
+    assert [label.text for label in _shapes(picture, "crash")] == ["✖ crash, dead for 1.0 s"]
 
 
 def test_labels_of_crashes_that_are_close_do_not_cover_each_other() -> None:
     picture = draw(STORY, [Death(101, 101.1), Death(101.2, 101.3)])
-    assert [label.text for label in _shapes(picture, "crash")] == ["✖", "✖ crash, away 0.1 s"]
+    assert [label.text for label in _shapes(picture, "crash")] == ["✖", "✖ crash, dead for 0.1 s"]
 
 
 def test_what_ran_after_the_recovery_is_marked_in_words() -> None:

@@ -80,11 +80,11 @@ class Machine:
         found = environment(PYTHONPATH=path, JUPYTER_PATH=jupyter) | self.variables
         return {name: value for name, value in found.items() if value is not None}
 
-    def fake(self, program: str) -> None:
-        """Put a program of that name on the path that refuses to do anything."""
+    def fake(self, program: str, does: str = "exit 1") -> None:
+        """Put a program of that name on the path that does something else, or refuses to do anything."""
         place = self.home / "bin" / program
         place.parent.mkdir(exist_ok=True)
-        place.write_text("#!/bin/sh\nexit 1\n")
+        place.write_text(f"#!/bin/sh\n{does}\n")
         place.chmod(0o755)
         self.variables["PATH"] = f"{place.parent}{os.pathsep}{os.environ['PATH']}"
 
@@ -338,6 +338,13 @@ def test_root_is_told_where_it_may_not_become_another(machine: Machine) -> None:
     machine.fake("unshare")
     machine.fake("setpriv")
     check(machine, "PostgreSQL does not run as root")
+
+
+@needs_root
+@pytest.mark.parametrize("does", ["exit 0", "sleep 1000"])
+def test_a_program_of_that_name_that_does_something_else_is_not_used(machine: Machine, does: str) -> None:
+    machine.fake("unshare", does)
+    check(machine)
 
 
 @needs_root

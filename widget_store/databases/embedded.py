@@ -535,7 +535,7 @@ def _server_in(folder: Path) -> psutil.Process | None:
     """The server that runs in this folder.
 
     Its pid file alone proves nothing: after a reboot another program has that number, and it may be a PostgreSQL of
-    somebody else. Ours was told to work in this folder, and does.
+    somebody else. Ours works in this folder.
     """
     lines = _pid_file(folder)
     if not lines:
@@ -552,9 +552,12 @@ def _server_in(folder: Path) -> psutil.Process | None:
 def _is_server_in(folder: Path, process: psutil.Process) -> bool:
     try:
         words = process.cmdline()
-        is_told_to = "postgres" in process.name() and Path(words[words.index("-D") + 1]).samefile(folder)
-        return is_told_to and _lives(process) and _works_in(process, folder)
-    except (IndexError, ValueError, OSError, psutil.Error):
+        is_first_of_a_server = "postgres" in process.name() and "-D" in words  # its other processes have titles
+        if not (is_first_of_a_server and _lives(process)):
+            return False
+        works_in = _works_in(process, folder)
+        return Path(words[words.index("-D") + 1]).samefile(folder) if works_in is None else works_in
+    except (IndexError, OSError, psutil.Error):
         return False
 
 
@@ -564,12 +567,16 @@ def _lives(process: psutil.Process) -> bool:
     return False
 
 
-def _works_in(process: psutil.Process, folder: Path) -> bool:
-    """Whether that is its current folder: in a container, another folder may have the same path."""
+def _works_in(process: psutil.Process, folder: Path) -> bool | None:
+    """Whether that is its current folder, which stays so when it is renamed; None where the system does not tell.
+
+    On Linux, the folder itself is compared: in a container, another one may have the same path.
+    """
+    here = Path(f"/proc/{process.pid}/cwd")
     try:
-        return Path(process.cwd()).samefile(folder)
-    except psutil.AccessDenied:
-        return True  # some systems do not tell
+        return here.samefile(folder) if sys.platform == "linux" else Path(process.cwd()).samefile(folder)
+    except (PermissionError, psutil.AccessDenied):
+        return None
 
 
 def _forget_dead_server(folder: Path) -> None:

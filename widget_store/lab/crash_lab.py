@@ -18,7 +18,7 @@ from widget_store.lab.panel import Panel, as_message, button, in_a_row, refresh_
 from widget_store.schema import FULL_SHELF, OrderStatus
 
 NO_ORDER, NO_STEP, NO_PREDICTION = "no order", "none", "no prediction"
-_NEVER_IN = {  # each story, and the steps that it does not come by
+_NEVER_IN = {  # each story, and the steps that it does not reach
     "paid": {"undo_reserve_inventory", "cancel_order"},
     "declined": {"mark_order_paid", "dispatch_order_workflow", "set_order_progress"},
     "sold out": {

@@ -130,7 +130,7 @@ class CrashMap(Panel):
         controls = in_a_row(self.scenario, self.point, self.again, refresh)
         super().__init__([self.picture, controls, self.message, self.story])
         if report.never_met and not any(run.verdict != Verdict.SAFE for run in report.recorded):
-            self._say("alert", f"? Not tried: no scenario comes by a crash point like {' or '.join(report.never_met)}.")
+            self._say("alert", f"? Not tried: no scenario reaches a crash point like {' or '.join(report.never_met)}.")
 
     def __repr__(self) -> str:
         """The verdict on each scenario: what does not change from one test to the next."""
@@ -170,7 +170,7 @@ class CrashMap(Panel):
             )
             report = crash_test(plan, self._settings)
             if report.never_met:
-                self._say("alert", f"? Not reached: the checkout no longer comes by {point}. Make the map again.")
+                self._say("alert", f"? Not reached: the checkout no longer reaches {point}. Make the map again.")
                 return
             run = [*report.failures, *report.results, *report.recorded][0]
             self.story.value = (

@@ -51,7 +51,7 @@ class Report:
         results: A run for each crash point, or pair of them.
         seconds: How long all of it took.
         app_file: The learner's file that was tested; None for the store's own checkout.
-        never_met: The patterns of crash points that were asked for, and that no scenario came by.
+        never_met: The patterns of crash points that were asked for, and that no scenario reached.
     """
 
     recorded: list[Result] = field(default_factory=list)

@@ -22,7 +22,7 @@ _CUSTOMER = "anna"  # in every scenario she is the first to buy
 
 
 class PointNotMet(WidgetStoreError):
-    """The story does not come by the crash point that was asked for."""
+    """The story does not reach the crash point that was asked for."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def crash_at(*points: str, story: str | Scenario = "paid", app: str | Path | Non
         app: A file with a checkout of one's own; the store's own checkout by default.
 
     Raises:
-        PointNotMet: When the story does not come by such a point; the message has those by which it comes.
+        PointNotMet: When the story does not reach such a point; the message has those that it reaches.
         AppFileError: When the file can't be used.
     """
     scenario = SCENARIOS[story] if isinstance(story, str) else story
@@ -95,7 +95,7 @@ def crash_at(*points: str, story: str | Scenario = "paid", app: str | Path | Non
             looks.clear()
             result = run(bench, scenario, exact, look)
     if result.verdict == Verdict.NOT_REACHED:
-        raise PointNotMet(f"No process came by {' then '.join(exact)} this time. Try once more.")
+        raise PointNotMet(f"No process reached {' then '.join(exact)} this time. Try once more.")
     *left, recovered = looks
     return Crash(exact, left, recovered, what_is_wrong(result), timeline(result), tuple(map(tuple, result.lives)))
 
@@ -115,7 +115,7 @@ def _first_like(pattern: str, result: Result, who: str) -> str:
     if not result.reached:
         raise PointNotMet(f"The story broke off before any crash point: {'; '.join(result.violations)}")
     by_which = "\n  ".join(dict.fromkeys(result.reached))
-    raise PointNotMet(f"The {who} does not come by {pattern}.\nIt comes by:\n  {by_which}")
+    raise PointNotMet(f"The {who} does not reach {pattern}.\nIt reaches:\n  {by_which}")
 
 
 def _look(database: Database) -> Look:

@@ -52,7 +52,7 @@ def must_be_safe(report: Report) -> int:
     for failure in report.failures:
         raise Wrong(in_a_line(failure))
     if report.never_met:
-        raise Wrong(f"Your checkout never comes by a step like {report.never_met[0].split('/')[1]}.")
+        raise Wrong(f"Your checkout never reaches a step like {report.never_met[0].split('/')[1]}.")
     return len(report.results)
 
 
@@ -82,7 +82,7 @@ class Kill:
                 break
             result, looks = self._play(bench)
         if result.verdict == Verdict.NOT_REACHED:  # nothing was tried, so nothing was survived
-            return f"Your checkout never comes by {self.point}."
+            return f"Your checkout never reaches {self.point}."
         *deaths, end = looks
         if deaths and deaths[0]:
             return f"Killed {describe(self.point)}: {'; '.join(deaths[0])}."

@@ -1,6 +1,7 @@
 """How far a learner has come: kept in the learner's own folder, and sent nowhere."""
 
 import json
+import os
 import sys
 from enum import Enum
 from pathlib import Path
@@ -61,4 +62,10 @@ def main(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]).absolute() if len(sys.argv) > 1 else default_folder()))
+    try:
+        status = main(Path(sys.argv[1]).absolute() if len(sys.argv) > 1 else default_folder())
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read what we print has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+    sys.exit(status)

@@ -168,7 +168,7 @@ class _Picture:
         next_ones = [*(self._x(death.died_at) for death in deaths), float("inf")][1:]
         for death, next_left in zip(deaths, next_ones, strict=True):
             left, right = self._x(death.died_at), self._x(death.back_at or self._start + self._seconds)
-            label = "✖ crash" if death.back_at is None else f"✖ crash, away {death.back_at - death.died_at:.1f} s"
+            label = "✖ crash" if death.back_at is None else f"✖ crash, dead for {death.back_at - death.died_at:.1f} s"
             shapes.append(
                 f'<rect class="away" x="{left}" y="{_TOP - 8}" width="{max(3.0, right - left):.1f}"'
                 f' height="{height - _TOP + 8}"/>'

@@ -1,2 +1,2 @@
-# says: does not come by
+# says: does not reach
 answer = "mark_order_paid"

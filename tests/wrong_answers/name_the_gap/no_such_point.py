@@ -1,2 +1,2 @@
-# says: does not come by
+# says: does not reach
 answer = "undo_reserve_inventory"

@@ -45,7 +45,7 @@ def between_money_and_goods(answer: Any) -> str:
         left = crash_at(answer).left[0]
     except PointNotMet:
         raise Wrong(
-            f"A purchase that is paid does not come by {answer!r}. A STEP has a number: `*.` stands for it, "
+            f"A purchase that is paid does not reach {answer!r}. A STEP has a number: `*.` stands for it, "
             "as in '*/*.create_order/effect/before'. Of `recv`, only the checkpoint is committed."
         ) from None
     has_arrived = "wait for the payment" in set(left.checkpoints["what"])

@@ -43,7 +43,7 @@ def name_the_gap(answer: Any) -> str:
         crash = crash_at(answer, story="declined", app=SOLUTIONS / f"{every_call_a_step.__name__}.py")
     except PointNotMet:
         raise Wrong(
-            f"A purchase that is declined does not come by {answer!r}. Names are WORKFLOW/STEP/PHASE/SIDE."
+            f"A purchase that is declined does not reach {answer!r}. Names are WORKFLOW/STEP/PHASE/SIDE."
         ) from None
     recorded = set(crash.left[0].checkpoints["what"])
     before, end = (int(look.books["on the shelf"]) for look in (crash.left[0], crash.recovered))

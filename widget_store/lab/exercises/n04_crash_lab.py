@@ -86,10 +86,10 @@ def _killed_at(answer: Any) -> Crash:
     try:
         return crash_at(*answer)
     except PointNotMet as nobody:
-        if answer[0] != answer[1] and f"come by {answer[0]}." in str(nobody):
-            raise Wrong(f"A purchase that is paid does not come by {answer[0]!r}.") from None
+        if answer[0] != answer[1] and f"reach {answer[0]}." in str(nobody):
+            raise Wrong(f"A purchase that is paid does not reach {answer[0]!r}.") from None
         raise Wrong(
-            f"The process that recovers does not come by {answer[1]!r}: a step that is done does not run again. "
+            f"The process that recovers does not reach {answer[1]!r}: a step that is done does not run again. "
             "(Or no point has such a name.)"
         ) from None
 

@@ -127,7 +127,7 @@ def _kills_of_letters(story: Scenario, report: Report) -> list[Kill]:
     """A kill after each commit from the payment on; and two in which somebody else does something meanwhile.
 
     Raises:
-        Wrong: When the story does not come by what is to be killed.
+        Wrong: When the story does not reach what is to be killed.
     """
     points = _points(report, story)
     effects = [point for point in _like("*/effect/after", points) if not any(other in point for other in _OF_THE_STORE)]
@@ -176,7 +176,7 @@ def _kills_of_refunds(story: Scenario, report: Report, letters: Rule = lambda _c
     refunding = next(iter(_like("dispatch_order_workflow/*/effect/after", all_points)), None)
     steps = _like("dispatch_order_workflow/*order_progress/effect/after", _points(report, _TOO_LATE))
     if refunding is None or len(steps) < 2:  # it ended well, but not by transactions
-        raise Wrong("The dispatch does not come by a transaction that refunds, and one for each step.")
+        raise Wrong("The dispatch does not reach a transaction that refunds, and one for each step.")
     points = _like("dispatch_order_workflow/*.*/after", all_points[all_points.index(refunding) :])
     return [
         *(Kill(story, point, left) for point in points if point not in published),

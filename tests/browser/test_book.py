@@ -1,0 +1,69 @@
+"""The book: `make book` makes it without a warning, and each of its pages is for everybody."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.support import ROOT
+from widget_store.course import files
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.thorough("makes the book"),
+    pytest.mark.slow("makes the book, and looks at each page", weight=4),
+]
+
+
+@pytest.fixture(scope="module")
+def book(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of its pages."""
+    folder = tmp_path_factory.mktemp("book") / "html"
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-n", "-c", "docs", ".", str(folder)]
+    made = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (made.returncode, made.stderr) == (0, "")
+    return folder
+
+
+def test_it_has_every_lesson_and_every_guide_and_no_link_that_leads_nowhere(book: Path) -> None:
+    pages = {path.relative_to(book).as_posix() for path in book.rglob("*.html") if "_static" not in path.parts}
+    assert {f"notebooks/{lesson.stem}.html" for lesson in files.lessons()} <= pages
+    assert {f"docs/{path.stem}.html" for path in (ROOT / "docs").glob("*.md")} <= pages
+    dead = [
+        (page, target)
+        for page in pages
+        for target in re.findall(r'(?:href|src)="([^"#?]+)', (book / page).read_text(encoding="utf-8"))
+        if not re.match(r"\w+:|//", target) and not ((book / page).parent / target).exists()
+    ]
+    assert dead == []
+
+
+def test_it_can_be_read_by_everybody_and_a_file_that_a_cell_writes_has_its_name(
+    book: Path, page: Page, barriers: Callable[[Page, str], str]
+) -> None:
+    page.goto((book / "index.html").as_uri())
+    expect(page).to_have_url((book / "docs" / "index.html").as_uri())
+    page.get_by_role("link", name="03 The checkout workflow").first.click()
+    expect(page.locator(".written-file").first).to_have_text("work/two_steps.py")
+    expect(page.get_by_text("%%writefile")).to_have_count(0)
+    found = {}
+    for html in sorted([*book.glob("docs/*.html"), *book.glob("notebooks/*.html"), book / "INSTRUCTORS.html"]):
+        page.goto(html.as_uri())
+        if barrier := barriers(page, "article"):
+            found[html.name] = barrier
+    assert found == {}
+
+
+@pytest.mark.parametrize("width", [400, 1400])
+def test_no_page_is_wider_than_the_window(book: Path, page: Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    wide = []
+    for html in sorted([*book.glob("docs/*.html"), *book.glob("notebooks/*.html")]):
+        page.goto(html.as_uri())
+        if page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):
+            wide.append(html.name)
+    assert wide == []
