@@ -176,6 +176,7 @@ def _running(data_dir: Path, *, hurry: bool = False) -> Database:
             if not _answers(folder):
                 _prepare(folder, hurry=hurry)
                 _start(folder)
+                _start_last_out(folder)
     except (programs.ProgramFailed, OSError, subprocess.SubprocessError) as failure:
         raise _did_not_start(folder, str(failure)) from None
     return _database_in(folder, ROLE, functools.partial(_running, data_dir, hurry=hurry))
@@ -367,7 +368,6 @@ def _start(folder: Path) -> None:
         with log.open(encoding="utf-8", errors="replace") as lines:
             lines.seek(written)
             raise programs.ProgramFailed(programs.reason_in(lines.read()) or "it ended without a word")
-    _start_last_out(folder)
 
 
 def _start_last_out(folder: Path) -> None:
