@@ -28,6 +28,7 @@ extensions = [
 
 nb_execution_mode = "off"  # the stored outputs are shown; tests see to it that they are true
 nb_merge_streams = True
+nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # outputs hold no widgets: nothing is loaded from elsewhere
 myst_enable_extensions = ["attrs_block", "colon_fence", "deflist"]
 myst_heading_anchors = 3
 

@@ -62,7 +62,7 @@ def test_it_can_be_read_by_everybody_and_a_file_that_a_cell_writes_has_its_name(
 def test_no_page_is_wider_than_the_window(book: Path, page: Page, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 900})
     wide = []
-    for html in sorted([*book.glob("docs/*.html"), *book.glob("notebooks/*.html")]):
+    for html in sorted([*book.glob("docs/*.html"), *book.glob("notebooks/*.html"), *book.glob("[A-Z]*.html")]):
         page.goto(html.as_uri())
         if page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):
             wide.append(html.name)
