@@ -42,6 +42,7 @@ def test_it_has_every_lesson_and_every_guide_and_no_link_that_leads_nowhere(book
     assert dead == []
 
 
+@pytest.mark.nightly("looks at each page, in two themes")
 def test_it_can_be_read_by_everybody_and_a_file_that_a_cell_writes_has_its_name(
     book: Path, page: Page, barriers: Callable[[Page, str], str]
 ) -> None:
@@ -58,6 +59,7 @@ def test_it_can_be_read_by_everybody_and_a_file_that_a_cell_writes_has_its_name(
     assert found == {}
 
 
+@pytest.mark.nightly("looks at each page, twice")
 @pytest.mark.parametrize("width", [400, 1400])
 def test_no_page_is_wider_than_the_window(book: Path, page: Page, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 900})
