@@ -327,7 +327,7 @@ def test_within_the_repository_there_is_one_copy_which_git_does_not_see(
     monkeypatch.chdir(ROOT / within)
     folder = learners_copy.default_folder()
     assert folder == ROOT / "widget-store-course"
-    ignored = ["git", "check-ignore", "-q", f"{folder.name}/work/mine.py"]
+    ignored = ["git", "check-ignore", "-q", f"{folder.name}/{learners_copy.WORK}/mine.py"]
     if (ROOT / ".git").exists():
         assert subprocess.run(ignored, cwd=ROOT, check=False).returncode == 0
 
