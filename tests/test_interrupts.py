@@ -2,10 +2,15 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
+from typing import Any
 
+import psycopg
 import pytest
+import sqlalchemy as sa
 
 from tests.support import PATIENCE_SECONDS, ROOT, environment
+from widget_store.databases import Database
 
 INTERRUPTED_WHILE_PYTHON_TIDIES_UP = """
 import signal, sys, time
@@ -37,3 +42,30 @@ def test_an_interrupt_that_python_ignores_is_repeated(which: str) -> None:
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "lost\nheard\n", "")
+
+
+@pytest.mark.parametrize("pre_ping", [True, False])
+def test_an_interrupt_in_the_midst_of_a_statement_is_not_told_as_an_error_of_the_database(
+    new_database: Callable[[str], Database], monkeypatch: pytest.MonkeyPatch, pre_ping: bool
+) -> None:
+    """Seen in a kernel: Interrupt came when psycopg had sent a statement, and the cell ended with ProgrammingError."""
+    engine = new_database("postgresql").engine(pool_pre_ping=pre_ping)
+    with engine.connect() as connection:
+        connection.execute(sa.text("SELECT 1"))
+    wait = psycopg.waiting.wait
+
+    def interrupted(statement: Any, *_: Any, **__: Any) -> Any:
+        try:
+            next(statement)
+        except StopIteration as has_nothing_to_send:
+            return has_nothing_to_send.value
+        monkeypatch.setattr(psycopg.waiting, "wait", wait)
+        statement.close()  # as Python does when an interrupt comes within it
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(psycopg.waiting, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt), engine.begin() as connection:
+        connection.execute(sa.text("SELECT pg_sleep(600)"))
+    with engine.connect() as connection:
+        assert connection.execute(sa.text("SELECT 1")).scalar_one() == 1  # the pool is as good as before
+    engine.dispose()

@@ -53,6 +53,24 @@ def until_the_peer_is_lost(url: str) -> dict[str, Any]:
     }
 
 
+def _engine(url: str, options: dict[str, Any]) -> sa.Engine:
+    engine = sa.create_engine(url, **options)
+    sa.event.listen(engine, "handle_error", _keep_the_interrupt)
+    return engine
+
+
+def _keep_the_interrupt(failed: sa.ExceptionContext) -> None:
+    """Let Ctrl-C in the midst of a statement be Ctrl-C, not the error that the way out of the statement makes of it.
+
+    SQLAlchemy resets or rolls back what was interrupted, and psycopg refuses that when the answer is still to come.
+    """
+    cause = failed.original_exception.__context__
+    while cause is not None:
+        if isinstance(cause, KeyboardInterrupt):
+            raise cause
+        cause = cause.__context__
+
+
 @dataclass(frozen=True)
 class Database:
     """The two URLs of a store's data. On PostgreSQL both are one database; on SQLite they are two files.
@@ -85,14 +103,14 @@ class Database:
     def engine(self, **options: Any) -> sa.Engine:
         """A SQLAlchemy engine on the store's own tables. Whoever asks for it disposes of it."""
         options.setdefault("connect_args", _PATIENT if self.is_sqlite else {"connect_timeout": _ANSWERS_WITHIN_SECONDS})
-        return sa.create_engine(self.url, **options)
+        return _engine(self.url, options)
 
     def system_engine(self, **options: Any) -> sa.Engine:
         """A SQLAlchemy engine on DBOS's own tables. Whoever asks for it disposes of it."""
         if not self.is_sqlite:
             return self.engine(**options)
         options.setdefault("connect_args", _PATIENT)
-        return sa.create_engine(self.system_url, **options)
+        return _engine(self.system_url, options)
 
     def connect(self, **options: Any) -> "psycopg.Connection[Any]":
         """A connection to a PostgreSQL without SQLAlchemy, each statement committed by itself.
