@@ -71,7 +71,7 @@ pytest: $(TEST)
 	@$(BIN)/pytest -n $(TESTERS) $(THOROUGH) $(RUN_ALREADY) $(PYTEST_FLAGS)
 
 notebooks: $(TEST) ## Execute the notebooks again and store their outputs.
-	@$(BIN)/python tests/tools/store_notebooks.py $(NOTEBOOKS)
+	@$(BIN)/python -m tests.tools.store_notebooks $(NOTEBOOKS)
 
 crash-test: $(LAB) ## Every crash point on both databases, every pair of them, and ten minutes of soak: takes an hour or two.
 	@WIDGET_STORE_DATABASE_URL= $(BIN)/widget-store crash-test --pairs

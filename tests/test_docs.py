@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.tools.store_notebooks import all_notebooks
+from tests.tools.notebooks import all_notebooks
 from widget_store.cli import _parser
 from widget_store.lab.checks import all_exercises
 from widget_store.settings import PREFIX, Settings

@@ -1,29 +1,20 @@
-"""A real browser: Debian's Chromium, driven by Playwright for Python."""
+"""Pages of a real browser, and the course in JupyterLab."""
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
+from tests.browser.chromium import NONE_HERE, chromium, executable
 from tests.browser.jupyter import FrontEnd, Jupyter, serving_notebooks
-from tests.tools.store_notebooks import copied_course
+from tests.tools.notebooks import copied_course
 
 SCREENSHOTS = Path(__file__).parents[2] / "test-results"
-_NAMES = ("chromium", "chromium-browser", "google-chrome")
 PANDAS = {"empty-table-header": {"enabled": False}}  # its tables have one in the corner, above the index
 expect.set_options(timeout=60_000)
-_FLAGS = (
-    "--no-sandbox",  # the tests may run as root, where Chromium's sandbox can't
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-quic",
-    "--no-first-run",
-)
 
 
 @pytest.fixture(scope="module")
@@ -32,16 +23,12 @@ def browser() -> Iterator[Browser]:
 
     Ended with its module: Playwright keeps an event loop running, under which other tests can't start theirs.
     """
-    executable = next(filter(None, map(shutil.which, _NAMES)), None)
-    if executable is None:
-        how = "no Chromium on this machine: `apt install chromium` (Debian), or install Google Chrome"
+    if executable() is None:
         if os.environ.get("CI"):
-            pytest.fail(how)
-        pytest.skip(how)
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=executable, args=list(_FLAGS))
-        yield chromium
-        chromium.close()
+            pytest.fail(NONE_HERE)
+        pytest.skip(NONE_HERE)
+    with chromium() as started:
+        yield started
 
 
 @pytest.fixture

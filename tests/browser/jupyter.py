@@ -16,7 +16,7 @@ import psutil
 from playwright.sync_api import Locator, Page, expect
 
 from tests.support import ROOT, eventually
-from tests.tools.store_notebooks import NOTEBOOKS, environment_of
+from tests.tools.notebooks import NOTEBOOKS, environment_of
 from widget_store.databases import stop_embedded_postgres
 
 SETTINGS = {
@@ -110,11 +110,13 @@ def serving_notebooks(front_end: FrontEnd, course: Path) -> Iterator[Jupyter]:
         log.open("w") as output,
         subprocess.Popen([*command, *front_end.options], env=environment, stderr=output, stdout=output) as server,
     ):
-        eventually(jupyter.answers, f"{front_end.module}, whose log is {log}")
-        yield jupyter
-        family = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
-        server.terminate()
-        _, alive = psutil.wait_procs(family, timeout=30)
+        try:
+            eventually(jupyter.answers, f"{front_end.module}, whose log is {log}")
+            yield jupyter
+        finally:
+            family = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
+            server.terminate()
+            _, alive = psutil.wait_procs(family, timeout=30)
         assert not alive, f"left behind by {front_end.module}: {alive}"
     stop_embedded_postgres(folder / "data")  # a kernel that was shut down in mid-lesson leaves it running
 

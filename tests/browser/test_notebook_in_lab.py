@@ -9,8 +9,8 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.clicks import buy_crash_and_pay, kill_a_worker, predict_and_crash
 from tests.browser.jupyter import LAB, OURS, REST, FrontEnd, Jupyter, run_all, run_to_panel
+from tests.tools.notebooks import all_notebooks
 from tests.tools.solved import solve
-from tests.tools.store_notebooks import all_notebooks
 
 LESSONS = [path.stem for path in all_notebooks()]
 CLICKED = {"00_start_here", "01_a_fragile_checkout", "04_crash_lab", "09_many_workers"}

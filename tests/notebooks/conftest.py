@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tools.store_notebooks import copied_course
+from tests.tools.notebooks import copied_course
 
 
 @pytest.fixture

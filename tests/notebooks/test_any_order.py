@@ -11,7 +11,7 @@ from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 
 from tests.notebooks.test_outputs import compare, some_lessons
-from tests.tools.store_notebooks import KERNEL, copied_course, environment_of
+from tests.tools.notebooks import KERNEL, copied_course, environment_of
 from widget_store.databases import has_embedded_postgres, stop_embedded_postgres
 from widget_store.lab.checks import all_exercises
 

@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.support import ROOT
-from tests.tools.store_notebooks import all_notebooks, environment_of
+from tests.tools.notebooks import all_notebooks, environment_of
 from widget_store.databases import Database
 
 LESSONS = all_notebooks()

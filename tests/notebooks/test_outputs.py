@@ -9,7 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from tests.tools.store_notebooks import all_notebooks, environment_of
+from tests.tools.notebooks import all_notebooks, environment_of
 from widget_store.databases import Database
 
 LESSONS = all_notebooks()

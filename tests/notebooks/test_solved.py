@@ -8,8 +8,8 @@ import nbformat
 import pytest
 
 from tests.notebooks.test_outputs import some_lessons
+from tests.tools.notebooks import execute
 from tests.tools.solved import solve
-from tests.tools.store_notebooks import execute
 from widget_store.databases import Database
 
 AS_A_LEARNER_DOES = "00_start_here"

@@ -8,7 +8,7 @@ from typing import Any
 import nbformat
 import pytest
 
-from tests.tools.store_notebooks import NAVIGATION, NOTEBOOKS, WIDGET_VIEW, all_notebooks, navigation
+from tests.tools.notebooks import NAVIGATION, NOTEBOOKS, WIDGET_VIEW, all_notebooks, navigation
 from widget_store.lab.checks import all_exercises
 
 LESSONS = all_notebooks()
