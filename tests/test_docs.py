@@ -100,3 +100,11 @@ def test_the_readme_has_every_notebook_in_its_order_and_counts_the_exercises() -
     told = [match[1] for row in rows("The course", "README.md") if (match := re.search(r"\((notebooks/.+?)\)", row[0]))]
     assert told == [f"notebooks/{lesson.name}" for lesson in all_notebooks()]
     assert f"Their {len(all_exercises())} exercises" in (ROOT / "README.md").read_text()
+
+
+def test_the_citation_is_of_this_version() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == project["version"]
+    assert citation["authors"] == project["authors"]
+    assert " AND ".join(citation["license"]) == project["license"]

@@ -9,6 +9,7 @@ import nbformat
 import pytest
 
 from tests.tools.notebooks import NAVIGATION, NOTEBOOKS, WIDGET_VIEW, all_notebooks, navigation
+from widget_store.lab import CrashLab, CrashMap, Lab, WorkersPanel
 from widget_store.lab.checks import all_exercises
 
 LESSONS = all_notebooks()
@@ -113,3 +114,39 @@ def test_every_solution_and_start_belongs_to_an_exercise() -> None:
     names = {exercise.name for exercise in all_exercises()}
     for folder in (NOTEBOOKS / "solutions", NOTEBOOKS / "solutions" / "start"):
         assert {file.stem for file in folder.glob("*.py")} == names
+
+
+PANELS = tuple(f"{panel.__name__}: " for panel in (CrashLab, CrashMap, Lab, WorkersPanel))
+
+
+def pictured(lesson: Path) -> list[Any]:
+    """The stored outputs that are panels."""
+    outputs = [output for cell in cells(lesson, "code") for output in cell.outputs]
+    return [output for output in outputs if output.get("data", {}).get("text/plain", "").startswith(PANELS)]
+
+
+@each_lesson
+def test_who_runs_nothing_sees_its_panels(lesson: Path) -> None:
+    for output in pictured(lesson):
+        assert output.data["image/png"].startswith("iVBOR"), "make notebooks takes the picture"
+        about = output.metadata["image/png"]
+        assert about["width"] < 1000, "a picture has twice the pixels of its width"
+        assert len(about["alt"]) > len(output.data["text/plain"]), "the words say what the picture shows"
+
+
+def test_a_panel_of_which_the_text_speaks_is_above() -> None:
+    spoken_of = 0
+    for lesson in LESSONS:
+        is_shown = False
+        for cell in cells(lesson):
+            is_shown |= any("image/png" in output.get("data", {}) for output in cell.get("outputs", []))
+            if cell.cell_type == "markdown" and re.search(r"(timeline|panel|map)\b[^.]*\babove\b", cell.source):
+                spoken_of += 1
+                assert is_shown, f"{lesson.name}: {cell.source}"
+    assert spoken_of
+
+
+def test_the_pictures_of_all_lessons_are_small() -> None:
+    sizes = [len(output.data["image/png"]) * 3 / 4 for lesson in LESSONS for output in pictured(lesson)]
+    assert len(sizes) >= 14
+    assert sum(sizes) < 6_000_000

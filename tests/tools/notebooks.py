@@ -50,7 +50,8 @@ def environment_of(course: Path, database_url: str | None = None) -> dict[str, s
 def normalise(notebook: nbformat.NotebookNode) -> None:
     """Drop what differs from one machine or run to the next: versions, times, the state of widgets.
 
-    Of a widget, its name in words stays. Its view would be an error for whoever opens the notebook and has not run it.
+    Of a widget, its name in words and its picture stay. Its view would be an error for people who open the notebook
+    and have not run it.
     """
     notebook.metadata.kernelspec = KERNEL
     notebook.metadata.language_info.pop("version", None)

@@ -22,7 +22,7 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 from nbformat.sign import NotebookNotary
 from PIL import Image
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import Locator, ViewportSize, expect
 
 from tests.browser.chromium import chromium
 from tests.browser.jupyter import LAB, serving_notebooks
@@ -31,7 +31,9 @@ from tests.tools.notebooks import KERNEL, WIDGET_VIEW
 PNG = "image/png"
 _STATE_MIME = "application/vnd.jupyter.widget-state+json"
 _MAKES_UP_FOR_CLICKS = ".unless_you_did("
-_WIDTH, _PIXELS_A_DOT, _COLOURS = 900, 2, 128
+_WINDOW = ViewportSize(width=1090, height=1200)  # a timeline has all the room it uses
+_PIXELS_A_DOT, _COLOURS = 2, 128
+_AS_IF_THERE_WERE_A_KERNEL = ".jupyter-widgets-disconnected::before { content: none !important; }"
 _WITHIN_SECONDS = 60
 _TELL_STATE = """
 def _tell_state():
@@ -110,12 +112,11 @@ class Album:
             NotebookNotary(data_dir=folder).sign(notebook)  # JupyterLab shows no widget of a notebook it can not trust
             trusting = replace(LAB, options=(*LAB.options, f"--NotebookNotary.data_dir={folder}"))
             with serving_notebooks(trusting, course) as jupyter, chromium() as browser:
-                page = browser.new_page(
-                    viewport={"width": _WIDTH + 500, "height": 1200}, device_scale_factor=_PIXELS_A_DOT
-                )
+                page = browser.new_page(viewport=_WINDOW, device_scale_factor=_PIXELS_A_DOT)
                 page.set_default_timeout(_WITHIN_SECONDS * 1000)
                 shown = jupyter.open(page, "pictures")
                 page.locator(".jp-SideBar .lm-mod-current").first.click()  # the file browser makes room
+                page.add_style_tag(content=_AS_IF_THERE_WERE_A_KERNEL)
                 panels = shown.locator(".jp-OutputArea-output > .jupyter-widgets")
                 expect(panels).to_have_count(len(self.shown))
                 for each, panel in zip(self.shown, panels.all(), strict=True):
@@ -133,7 +134,10 @@ class Album:
             view = {"model_id": f"{each.model}-{number}", "version_major": 2, "version_minor": 0}
             output = nbformat.v4.new_output("display_data", {WIDGET_VIEW: view, "text/plain": "not shown"})
             cells.append(nbformat.v4.new_code_cell("", outputs=[output]))
-        metadata = {"kernelspec": KERNEL, "widgets": {_STATE_MIME: {"version_major": 2, "version_minor": 0, "state": states}}}
+        metadata = {
+            "kernelspec": KERNEL,
+            "widgets": {_STATE_MIME: {"version_major": 2, "version_minor": 0, "state": states}},
+        }
         made: NotebookNode = nbformat.v4.new_notebook(cells=cells, metadata=metadata)
         return made
 

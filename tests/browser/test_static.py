@@ -1,0 +1,36 @@
+"""The lessons where nothing runs: as static pages without JavaScript, as code hosts and viewers show them."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbconvert import HTMLExporter
+from playwright.sync_api import Browser, expect
+
+from tests.notebooks.test_template import pictured
+from tests.tools.notebooks import all_notebooks
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow("shows every lesson")]
+
+
+def test_each_panel_and_map_is_a_picture_with_words_for_those_who_do_not_see_it(
+    browser: Browser, tmp_path: Path
+) -> None:
+    page = browser.new_context(java_script_enabled=False).new_page()
+    for lesson in all_notebooks():
+        notebook = nbformat.read(lesson, as_version=4)
+        html, _ = HTMLExporter(embed_images=True).from_notebook_node(notebook, {"metadata": {"path": lesson.parent}})
+        (tmp_path / "lesson.html").write_text(html, encoding="utf-8")
+        page.goto((tmp_path / "lesson.html").as_uri())
+        pictures = page.locator(".jp-OutputArea-output img")
+        expect(pictures).to_have_count(len(pictured(lesson)))
+        for picture, output in zip(pictures.all(), pictured(lesson), strict=True):
+            expect(picture).to_be_visible()
+            expect(picture).to_have_attribute("alt", output.metadata["image/png"]["alt"])
+            box = picture.bounding_box()
+            assert box, lesson
+            assert box["width"] > 300, f"a picture in {lesson.name} is {box['width']} pixels wide"
+            assert box["height"] > 100, f"a picture in {lesson.name} is {box['height']} pixels high"
+        outputs = "\n".join(page.locator(".jp-OutputArea-output").all_inner_texts())
+        assert re.findall(r"^(?:Lab|CrashLab|CrashMap|WorkersPanel): .*$", outputs, re.MULTILINE) == []
