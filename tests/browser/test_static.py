@@ -20,7 +20,8 @@ def test_each_panel_and_map_is_a_picture_with_words_for_those_who_do_not_see_it(
     page = browser.new_context(java_script_enabled=False).new_page()
     for lesson in all_notebooks():
         notebook = nbformat.read(lesson, as_version=4)
-        html, _ = HTMLExporter(embed_images=True).from_notebook_node(notebook, {"metadata": {"path": lesson.parent}})
+        exporter = HTMLExporter(embed_images=True)  # type: ignore[no-untyped-call]
+        html, _ = exporter.from_notebook_node(notebook, {"metadata": {"path": lesson.parent}})
         (tmp_path / "lesson.html").write_text(html, encoding="utf-8")
         page.goto((tmp_path / "lesson.html").as_uri())
         pictures = page.locator(".jp-OutputArea-output img")

@@ -49,7 +49,7 @@ _DEMONSTRATIONS = {
 def _demonstrate(panel):
     import time
     panel.story.value = "declined"
-    panel.point.value = "*/*.reserve_inventory/effect/after"
+    panel.point.label = "in reserve_inventory: its work committed, DBOS's record of it not"
     panel.order.value, panel.shelf.value = "PENDING", "100"
     panel.crash.click()
     deadline = time.monotonic() + 60
@@ -58,7 +58,7 @@ def _demonstrate(panel):
 _demonstrate(_)
 """,
 }
-_WORDS = """panel => [...panel.querySelectorAll("[role=status], [role=img][aria-label], caption")]
+_WORDS = """panel => [...panel.querySelectorAll("[role=status], [role=alert], [role=img][aria-label], caption")]
     .map(part => part.getAttribute("aria-label") || part.textContent.trim()).filter(words => words)"""
 
 
