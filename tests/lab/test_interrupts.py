@@ -116,6 +116,12 @@ def _has(process: psutil.Process, mark: str) -> bool:
     return False
 
 
+def _command(process: psutil.Process) -> list[str]:
+    with contextlib.suppress(psutil.Error):  # it may end while it is looked at
+        return process.cmdline()
+    return []
+
+
 @pytest.fixture
 def url(new_database: Callable[[str], Database]) -> str:
     return new_database("postgresql").url
@@ -152,10 +158,10 @@ def test_no_interrupt_at_any_moment_kills_a_store_or_leaves_a_process(kernel: Ke
     assert hits > INTERRUPTS // 4, "the interrupts came when nothing ran"
     assert kernel.run("store.wait_until_dispatched(it); it = int(store.state.books()['missing'])") == "0"
     # Not what they have started: from Python 3.14 on, a fork server has the words of the command behind its own.
-    supervisors = [each for each in kernel.family() if {"-m", "serve"} <= set(each.cmdline())]
+    supervisors = [each for each in kernel.family() if {"-m", "serve"} <= set(_command(each))]
     assert len(supervisors) == 1, supervisors
     kernel.run("store.close(); it = None")
-    eventually(lambda: not [each for each in kernel.family() if "serve" in each.cmdline()], "the end of the store")
+    eventually(lambda: not [each for each in kernel.family() if "serve" in _command(each)], "the end of the store")
     kernel.shut_down()
     eventually(lambda: not kernel.family(), "the end of all that the kernel has started")
 
