@@ -236,7 +236,7 @@ class CrashPoints:
         """
         if pattern.count("/") < 3 or not pattern.partition("#")[0].endswith(("/before", "/after", "*")):
             raise ValueError(
-                f"{pattern!r} is no crash point. They are named WORKFLOW/STEP/PHASE/SIDE, "
+                f"{pattern!r} is not the name of a crash point. Names have the form WORKFLOW/STEP/PHASE/SIDE, "
                 f"as in {next(iter(checkout_points()))}"
             )
         self.armed = pattern

@@ -390,7 +390,7 @@ def test_the_command_takes_its_own_words_and_leaves_the_rest(tmp_path: Path) -> 
     ended = lab("--fresh", "04", "my course", "--fresh=05", "--no-browser", "--port", "8890", folder=tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert f"The course is in {tmp_path / 'my course'}." in ended.stdout
-    assert ended.stdout.count("as it was in the beginning") == 2
+    assert ended.stdout.count("is a new copy.") == 2
     assert [path.name for path in tmp_path.iterdir()] == ["my course"]
 
 
