@@ -356,7 +356,7 @@ def test_jupyterlab_opens_the_first_lesson_or_the_fresh_one(tmp_path: Path, caps
     assert capsys.readouterr().out == f"The course is in {tmp_path / 'widget-store-course'}.\n"
     mine = rewrite(tmp_path / "widget-store-course" / LESSON)
     assert told([], ("4",))["--LabApp.default_url"] == f"/lab/tree/{LESSON}"
-    assert "Yours is 04_crash_lab-kept-1.ipynb now." in capsys.readouterr().out
+    assert "Your own copy is now 04_crash_lab-kept-1.ipynb." in capsys.readouterr().out
     assert (tmp_path / "widget-store-course" / "04_crash_lab-kept-1.ipynb").read_text(encoding="utf-8") == mine
 
 
