@@ -49,7 +49,7 @@ class State:
         return self._client
 
     def query(self, sql: str, **values: Any) -> pd.DataFrame:
-        """What a query of one's own finds, in the store's tables and in DBOS's; it can change nothing.
+        """What a query of your own finds, in the store's tables and in DBOS's; it can change nothing.
 
         Args:
             sql: A statement. DBOS's tables may be written with their schema, as in `dbos.workflow_status`, or without.

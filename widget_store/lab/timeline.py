@@ -43,6 +43,7 @@ _KEYS = {
     "away": "✖ no process: it was killed",
 }
 """Each shape by its class, and what it means."""
+_DISPATCH = "dispatch: the steps set_order_progress of the order's second workflow"
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def legend() -> str:
         f' rx="3"/></svg> {words}</span>'
         for shape, words in _KEYS.items()
     )
-    return f'<style>{_STYLE}</style><p class="ws-timeline keys">{keys}</p>'
+    return f'<style>{_STYLE}</style><p class="ws-timeline keys">{keys}<span>{_DISPATCH}</span></p>'
 
 
 def draw(story: OrderStory, deaths: Sequence[Death], now: float | None = None) -> str:

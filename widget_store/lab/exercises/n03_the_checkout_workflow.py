@@ -65,8 +65,7 @@ def durable_dispatch(file: Path) -> str:
     if undisturbed.verdict == Verdict.SAFE and waits < _STEPS - 1:
         raise Wrong(
             f"The order is dispatched, but of its waits only {waits} left a checkpoint. After a crash, a wait "
-            "without one "
-            "starts again. Use DBOS.sleep."
+            "without one starts again. Use DBOS.sleep."
         )
     kills = must_be_safe(report)
     return (

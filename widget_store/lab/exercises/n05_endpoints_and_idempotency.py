@@ -33,8 +33,7 @@ from widget_store.settings import read_settings
 _SECRET = "the provider's and the store's"  # noqa: S105 - of a judge's store
 _FAILED = 500
 _CLICKS_WITHIN_SECONDS = 8.0
-"""Enough to see that two clicks make two checkouts. An endpoint that is only slow has the time of every other "
-"scenario."""
+"""Enough to see that two clicks make two checkouts. One that is only slow has the time of the scenarios."""
 
 
 @on_file(
@@ -157,9 +156,8 @@ def payment_endpoint(file: Path) -> str:
     survived = must_be_safe(report)
     return (
         "A payment reported once or twice was one message, and was answered with the order's id, also when the "
-        "order was "
-        "dispatched already. A late report and a contradicting one were answered with 409. "
-        f"All this was also true in {counted(survived, 'run')} in which the store was killed."
+        "order was dispatched already. A late report and a contradicting one were answered with 409. All this was "
+        f"also true in {counted(survived, 'run')} in which the store was killed."
     )
 
 
@@ -167,8 +165,7 @@ def payment_endpoint(file: Path) -> str:
     "05",
     asks="write sign(secret, payment_id, status), the signature that the store asks for",
     hint="Use hmac.new(key, message, hashlib.sha256).hexdigest(). Key and message are bytes, as in 'text'.encode(). "
-    "The "
-    "message is the payment id, a slash, and the status.",
+    "The message is the payment id, a slash, and the status.",
 )
 def sign_a_payment(file: Path) -> str:
     """The store's own check believes the learner's signatures, and no signature of something else."""

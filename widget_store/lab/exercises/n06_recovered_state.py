@@ -64,10 +64,10 @@ class _Asked(Exception):
 @on_answer(
     "06",
     asks="write a query that finds the checkouts that wait for their payment",
-    hint="Such a checkout is a row of dbos.workflow_status with the name checkout_workflow and the status PENDING. Two "
-    "other rows must not exist for its id. One is in dbos.operation_outputs with the function_name DBOS.recv: a "
-    "payment "
-    "that was read. The other is in dbos.notifications, as destination_uuid: a payment that was not read yet.",
+    hint="Such a checkout is a row of dbos.workflow_status with the name checkout_workflow and the status PENDING. "
+    "Two other rows must not exist for its id. One is in dbos.operation_outputs with the function_name DBOS.recv: a "
+    "payment that was read. The other is in dbos.notifications, as destination_uuid: a payment that was not read "
+    "yet.",
 )
 def who_waits_for_a_payment(answer: Any) -> str:
     """The learner's query is asked of a database with eight customers, each of whom another mistake would find."""
@@ -131,8 +131,7 @@ def cancel_is_not_undo(answer: Any) -> str:
     must_be_equal(answer, seen)
     return (
         "Correct. Anna's checkout and the fork of Carl's ended, and gave their widgets back. Bert's checkout and "
-        "Carl's "
-        "own were stopped: two orders stay PENDING, and two widgets are held for nobody."
+        "Carl's own were stopped: two orders stay PENDING, and two widgets are held for nobody."
     )
 
 
@@ -172,8 +171,7 @@ def fix_what_was_cancelled(file: Path) -> str:
         if not _has_read_its_payment(state.client, keys["anna"]):
             raise Wrong(
                 "fix has deleted the checkpoint of a payment that had arrived, and the payment with it. If the "
-                "customer "
-                "does not pay again, the order is cancelled. Which of the three keeps all checkpoints?"
+                "customer does not pay again, the order is cancelled. Which of the three keeps all checkpoints?"
             )
 
     result = _run_with_an_operator(_cancelled_by_mistake(keys), _SECOND_PAYMENT, cancel_and_fix)
@@ -189,7 +187,7 @@ def _call_within_time(fix: Callable[..., Any], client: DBOSClient) -> None:
     """Call the learner's function in a thread, which is ended when it takes too long.
 
     Raises:
-        Wrong: When it raises, or comes to no end: it may wait for a store that is dead.
+        Wrong: When it raises, or does not finish: it may wait for a store that is dead.
     """
     raised: list[Exception] = []
 

@@ -169,8 +169,7 @@ _STEPS_TO_GO = (9, 5, 0)
     "07",
     asks="write an invariant: no widget of a cancelled order was packed",
     hint="Select the orders whose status is CANCELLED and whose progress_remaining is not DISPATCH_STEPS. Return a "
-    "list "
-    "with a sentence for each. `connection.execute(query)` gives the rows.",
+    "list with a sentence for each. `connection.execute(query)` gives the rows.",
 )
 def nothing_is_packed_unpaid(file: Path) -> str:
     """The learner's rule is silent about a good checkout, and not about one that packs before it is paid."""
@@ -191,7 +190,7 @@ def nothing_is_packed_unpaid(file: Path) -> str:
         if not told[story.name]:
             raise Wrong(f"{packed}, but your rule reported nothing. (Is it in the list INVARIANTS?)")
         if ": raised " in (first := told[story.name][0]):
-            raise Wrong(f"{packed}. Your rule returned no sentence: {first}.")
+            raise Wrong(f"{packed}. Your rule failed: {first}.")
     says = told[stories[0].name][0]
     return f"Your rule reports nothing for a good checkout. For one that packs before it is paid, it reports: “{says}”."
 
@@ -249,9 +248,8 @@ _ITS_POINTS = (
 @on_answer(
     "07",
     asks="predict the map of a plain step with two transactions in it",
-    hint="A plain step without a checkpoint runs again from its first line. At which crash points is the widget back "
-    "on "
-    "the shelf, while the step has no checkpoint yet?",
+    hint="A plain step without a checkpoint runs again from its first line. At which crash points is the widget "
+    "back on the shelf, while the step has no checkpoint yet?",
 )
 def where_it_breaks(answer: Any) -> str:
     """The learner says of each crash point of a step whether a crash there breaks the books."""

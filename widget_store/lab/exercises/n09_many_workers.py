@@ -24,9 +24,8 @@ _CUSTOMERS = ("anna", "bert", "carl", "dora")
     "09",
     asks="let each worker dispatch one order at a time",
     hint="register_queue has two limits: global_concurrency, for all workers together, and worker_concurrency, for "
-    "each "
-    "worker. Register the queue in on_launch(). In the checkout, DBOS.enqueue_workflow(queue, workflow, argument) puts "
-    "the dispatch on it.",
+    "each worker. Register the queue in on_launch(). In the checkout, DBOS.enqueue_workflow(queue, workflow, "
+    "argument) puts the dispatch on it.",
 )
 def one_truck_each(file: Path) -> str:
     """Four orders, two workers: two dispatches at once, and never two on one worker.
@@ -73,8 +72,7 @@ class _Overlap(Exception):
     "09",
     asks="predict who dispatches what after a worker has died for good",
     hint="The executor id in a workflow's row names the worker that ran it last. A workflow that has ended does not "
-    "run "
-    "again. One that is under way does, in a living worker.",
+    "run again. One that is under way does, in a living worker.",
 )
 def worker_2_is_gone(answer: Any) -> str:
     """One order of each worker is dispatched; one of each is not paid yet when worker-2 is killed."""
@@ -98,8 +96,7 @@ def worker_2_is_gone(answer: Any) -> str:
     "09",
     asks="find out which worker has which workflow under way",
     hint="client.list_workflows() takes a status: a workflow that is under way is PENDING. Each workflow that it "
-    "returns "
-    "has a workflow_id and an executor_id.",
+    "returns has a workflow_id and an executor_id.",
 )
 def who_has_what(file: Path) -> str:
     """Three checkouts wait, and a dispatch goes on. One checkout has ended well, one is cancelled, one in a queue."""
@@ -123,8 +120,7 @@ def who_has_what(file: Path) -> str:
     _must_be_what_is_under_way(found, expected, statuses)
     return (
         "Your function found the checkouts and the dispatch that were under way, each with its worker. It found "
-        "nothing "
-        "that had ended or was in a queue."
+        "nothing that had ended or was in a queue."
     )
 
 

@@ -66,9 +66,8 @@ _TWO_PAY = Scenario("two customers", _two_pay, {DISPATCHED: 2})
     "10",
     asks="confirm each paid order by a letter that is delivered once",
     hint="Write two statements in one transaction: the update of the order, and outbox.insert().values(letter=...). "
-    "The "
-    "key must be the same at each attempt, so make it of values that stay the same. A customer who did not pay gets no "
-    "letter.",
+    "The key must be the same at each attempt, so make it of values that stay the same. A customer who did not pay "
+    "gets no letter.",
 )
 def confirmation_mail(file: Path) -> str:
     """The letter is owed from the moment the order is PAID; it is sent and noted, whatever is killed."""
@@ -77,9 +76,8 @@ def confirmation_mail(file: Path) -> str:
     must_be_safe(report)
     kills = must_survive(file, _kills_of_letters(paid, report))
     return (
-        f"Killed at {counted(kills, 'crash point')}: each customer who paid got one letter, the others got none, "
-        "and no "
-        "order is PAID without a letter in the outbox."
+        f"Killed at {counted(kills, 'crash point')}: each customer who paid got one letter, the others got none, and "
+        "no order is PAID without a letter in the outbox."
     )
 
 
