@@ -43,7 +43,7 @@ _KEYS = {
     "away": "✖ no process: it was killed",
 }
 """Each shape by its class, and what it means."""
-_DISPATCH = "dispatch: the steps set_order_progress of the order's second workflow"
+_DISPATCH = "dispatch: its progress steps (set_order_progress), in a workflow of their own"
 
 
 @dataclass(frozen=True)
