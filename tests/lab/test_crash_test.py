@@ -205,7 +205,7 @@ def test_the_command_exits_with_0_when_all_is_safe_and_1_when_nothing_was_tried(
     assert safe.returncode == 0, safe.stderr
     nothing = command(*arguments, "no such point", WIDGET_STORE_DATABASE_URL=postgresql.url)
     assert nothing.returncode == 1
-    assert "like no such point: there is none. There are:\n  checkout_workflow/1.create_order" in nothing.stderr
+    assert "matches no such point. The crash points are:\n  checkout_workflow/1.create_order" in nothing.stderr
 
 
 @pytest.mark.slow("kills a store")

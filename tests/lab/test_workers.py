@@ -110,7 +110,7 @@ def test_a_survivor_finishes_what_a_dead_worker_had_under_way(own_database: Data
         workers.kill("worker-2")
         assert workers.alive() == ["worker-1"]
         assert row(workers.orders(), ships) == ["PAID", "worker-2"]
-        with pytest.raises(WorkerIsDead, match="Those that live: worker-1"):
+        with pytest.raises(WorkerIsDead, match="Running workers: worker-1"):
             workers.kill("worker-2")
         waits = workers.pay("waits")
         workers.wait_until_dispatched(ships, waits)
@@ -150,9 +150,9 @@ def test_orders_that_nobody_is_left_to_see_to_are_not_waited_for(own_database: D
     with Workers(1, database=own_database, dispatch_interval=1) as workers:
         order_id = workers.pay(workers.buy())
         workers.kill("worker-1")
-        with pytest.raises(WorkerIsDead, match="nobody will see to the dispatch"):
+        with pytest.raises(WorkerIsDead, match="so the dispatch of order"):
             workers.wait_until_dispatched(order_id)
-        with pytest.raises(WorkerIsDead, match="Those that live: none"):
+        with pytest.raises(WorkerIsDead, match="Running workers: none"):
             workers.buy()
 
 

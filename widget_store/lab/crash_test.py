@@ -303,7 +303,7 @@ def _what_was_not_tried(report: Report) -> str:
         return ""
     known = sorted({point for result in report.recorded for point in result.reached})
     names = " or ".join(report.never_met)
-    return "\n  ".join([f"no scenario reaches {names}. The crash points are:", *known])
+    return "\n  ".join([f"no crash point matches {names}. The crash points are:", *known])
 
 
 @contextlib.contextmanager
