@@ -25,7 +25,7 @@ def test_endpoints_may_sell_without_a_workflow(tmp_path: Path) -> None:
     [
         ("", "defines no checkout_workflow"),
         ("checkout_workflow = 7", "defines no checkout_workflow"),
-        ("def checkout_workflow(key): ...\nrouter = 7", "defines a router that is none"),
+        ("def checkout_workflow(key): ...\nrouter = 7", "defines a router that is not a fastapi.APIRouter"),
         ("def checkout_workflow(key): ...\nINVARIANTS = [7]", "INVARIANTS is not a list of functions"),
         ("1 / 0", "can't be run: ZeroDivisionError"),
         ("def (", "can't be run: SyntaxError"),

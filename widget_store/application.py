@@ -61,7 +61,9 @@ def load_application(file: Path | None) -> Application:
     if not callable(checkout_workflow):
         raise AppFileError(f"{file} defines no checkout_workflow(key). Define one, decorated with @DBOS.workflow().")
     if router is not None and not isinstance(router, APIRouter):
-        raise AppFileError(f"{file} defines a router that is none: make it one with fastapi.APIRouter().")
+        raise AppFileError(
+            f"{file} defines a router that is not a fastapi.APIRouter. Make it with fastapi.APIRouter()."
+        )
     if not all(callable(invariant) for invariant in invariants):
         raise AppFileError(f"{file}: INVARIANTS is not a list of functions that take a database connection.")
     return Application(checkout_workflow, router, invariants, getattr(module, "on_launch", _nothing))
@@ -70,7 +72,7 @@ def load_application(file: Path | None) -> Application:
 def _run(file: Path) -> ModuleType:
     other = PathFinder.find_spec(file.stem)
     if file.stem in sys.stdlib_module_names or (other is not None and other.origin != str(file.resolve())):
-        raise AppFileError(f"{file} has the name of another Python module, and would take its place: rename it.")
+        raise AppFileError(f"{file} has the name of another Python module, and would replace it. Rename the file.")
     spec = importlib.util.spec_from_file_location(file.stem, file)
     if spec is None or spec.loader is None or not file.is_file():
         raise AppFileError(f"There is no Python file {file}.")

@@ -141,7 +141,11 @@ def stop_database(_options: argparse.Namespace) -> int:
     from widget_store.settings import read_settings
 
     stopped = stop_embedded_postgres(read_settings().data_dir)
-    print("The embedded PostgreSQL is stopped." if stopped else "A store or a notebook still uses the database.")
+    print(
+        "The embedded PostgreSQL is stopped."
+        if stopped
+        else "A store or a notebook still uses the database. Stop the store with Ctrl-C, or shut down the kernel."
+    )
     return 0 if stopped else 1
 
 
@@ -172,12 +176,14 @@ def _parser() -> argparse.ArgumentParser:
         "--app",
         type=Path,
         metavar="FILE",
-        help="a Python file with a checkout_workflow(key) to serve instead",
+        help="a Python file with your own checkout_workflow(key), to serve instead of the store's",
     )
     command.add_argument("--host", default="127.0.0.1", help="the address to listen on (%(default)s)")
     command.add_argument("--port", type=_port, default=8000, help="the port (%(default)s); 0 takes a free one")
-    command.add_argument("--workers", type=_positive, default=1, metavar="N", help="serving processes (%(default)s)")
-    command.add_argument("--no-restart", action="store_true", help="end when the serving process dies")
+    command.add_argument(
+        "--workers", type=_positive, default=1, metavar="N", help="how many serving processes (%(default)s)"
+    )
+    command.add_argument("--no-restart", action="store_true", help="stop when the serving process dies")
     command.add_argument("--crash-endpoint", action="store_true", help="let POST /crash_application kill the process")
     command.add_argument(
         "--any-host",
@@ -187,20 +193,22 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--application-version",
         metavar="TEXT",
-        help="the version of the workflows' code (1): orders that another one began wait for that one; "
-        "auto takes a hash of the source",
+        help="the version of the workflows' code (1); an order that began with another version waits for that one; "
+        "auto: a hash of the source",
     )
     command.add_argument("--fresh", action="store_true", help="reset the store first: a full shelf and no orders")
-    command.add_argument("--alone", action="store_true", help="do not join a store that runs on the same database")
-    command.add_argument("--stop-with-stdin", action="store_true", help="end when standard input is closed")
+    command.add_argument(
+        "--alone", action="store_true", help="refuse to start when another store runs on the same database"
+    )
+    command.add_argument("--stop-with-stdin", action="store_true", help="stop when standard input is closed")
     command.set_defaults(run=serve)
 
     command = commands.add_parser(
         "lab",
         help="open JupyterLab on your own copy of the course",
         usage="widget-store lab [FOLDER] [--fresh NOTEBOOK]... [ARGUMENT OF JUPYTERLAB]...",
-        description="Your copy is in FOLDER (widget-store-course), which is made for you. What you change there stays.",
-        epilog="All that follows goes to JupyterLab, as in: widget-store lab FOLDER --no-browser --port 8890",
+        description="Your copy is in FOLDER (widget-store-course), created if needed. Your changes there stay.",
+        epilog="Other arguments are passed to JupyterLab, as in: widget-store lab FOLDER --no-browser --port 8890",
         allow_abbrev=False,  # what looks like the beginning of an option of ours may be one of JupyterLab's
     )
     command.add_argument(
@@ -208,17 +216,17 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NOTEBOOK",
-        help="give this lesson anew, as in: --fresh 04; yours is kept beside it",
+        help="get a new copy of this lesson, as in: --fresh 04; your own is kept beside it",
     )
     command.set_defaults(run=lab, more=[])
 
     command = commands.add_parser("doctor", help="check this machine; each failure prints its fix")
     command.add_argument(
-        "--report", action="store_true", help="print what to paste into a bug report: no password, and no person's name"
+        "--report", action="store_true", help="print a text for a bug report, without passwords and names of persons"
     )
     command.set_defaults(run=doctor)
 
-    command = commands.add_parser("reset", help="back to a full shelf, no orders and no workflows")
+    command = commands.add_parser("reset", help="reset the store: a full shelf, no orders and no workflows")
     command.set_defaults(run=reset)
 
     command = commands.add_parser(
@@ -230,12 +238,12 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser(
         "bench",
-        help="measure how fast the store is, and how far from the database's own speed",
+        help="measure how fast the store is, compared with its database alone",
         add_help=False,  # its own help says more
     )
     command.set_defaults(run=bench, more=[])
 
-    command = commands.add_parser("progress", help="list the exercises of the course, and those you have solved")
+    command = commands.add_parser("progress", help="list the exercises of the course, and which you have solved")
     command.add_argument("folder", nargs="?", metavar="FOLDER", help="your copy of the course (widget-store-course)")
     command.set_defaults(run=progress)
 
@@ -254,5 +262,5 @@ def _port(text: str) -> int:
 def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
-        raise argparse.ArgumentTypeError("at least 1")
+        raise argparse.ArgumentTypeError("must be at least 1")
     return number

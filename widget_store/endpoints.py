@@ -323,7 +323,7 @@ class SameOriginOnly:
         if method not in {"GET", "HEAD"} and origin is not None:
             netloc = origin.decode("latin-1").lower().rpartition("://")[2]
             if netloc != host:
-                return "This store takes no orders from other web sites."
+                return "This store refuses orders from other web sites."
         return None
 
 

@@ -53,7 +53,7 @@ def _reset(database: Database, own_ids: Sequence[str] = ()) -> None:
     except sa.exc.OperationalError as failure:
         raise DatabaseUnavailable(
             f"The database {database.name} could not be reset: {str(failure.orig).strip().splitlines()[0]}\n"
-            "Remove the reason, and reset it again."
+            "Fix the cause, and reset it again."
         ) from None
 
 

@@ -29,14 +29,14 @@ def buy_crash_and_pay(page: Page, lesson: Locator) -> None:
 def predict_and_crash(page: Page, lesson: Locator) -> None:
     """Lesson 04: a prediction, half of which is wrong."""
     run_to_panel(page, "04_crash_lab", "CrashLab:")
-    lesson.get_by_label("Story").select_option("declined")
+    lesson.get_by_label("Scenario").select_option("declined")
     lesson.get_by_label("Kill it").select_option("in reserve_inventory: its work committed, DBOS's record of it not")
     lesson.get_by_label("Order").select_option("PENDING")
     lesson.get_by_label("On the shelf").fill("100")
     lesson.get_by_label("On the shelf").press("Tab")
     page.get_by_role("button", name="Crash here").click()
     said = lesson.get_by_role("status").filter(has_text="predictions were right")
-    expect(said).to_have_text("1 of 2 predictions were right. And every invariant holds in the end.")
+    expect(said).to_have_text("1 of 2 predictions were right. Every invariant holds in the end.")
     timeline = lesson.get_by_role("region", name="process 2")
     expect(timeline).to_be_visible()
     expect(timeline).to_have_css("word-break", "normal")  # Jupyter breaks such text inside words

@@ -356,7 +356,7 @@ def test_jupyterlab_opens_the_first_lesson_or_the_fresh_one(tmp_path: Path, caps
     assert capsys.readouterr().out == f"The course is in {tmp_path / 'widget-store-course'}.\n"
     mine = rewrite(tmp_path / "widget-store-course" / LESSON)
     assert told([], ("4",))["--LabApp.default_url"] == f"/lab/tree/{LESSON}"
-    assert "Yours is 04_crash_lab-kept-1.ipynb now." in capsys.readouterr().out
+    assert "Your own copy is now 04_crash_lab-kept-1.ipynb." in capsys.readouterr().out
     assert (tmp_path / "widget-store-course" / "04_crash_lab-kept-1.ipynb").read_text(encoding="utf-8") == mine
 
 
@@ -390,7 +390,7 @@ def test_the_command_takes_its_own_words_and_leaves_the_rest(tmp_path: Path) -> 
     ended = lab("--fresh", "04", "my course", "--fresh=05", "--no-browser", "--port", "8890", folder=tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert f"The course is in {tmp_path / 'my course'}." in ended.stdout
-    assert ended.stdout.count("as it was in the beginning") == 2
+    assert ended.stdout.count("is a new copy.") == 2
     assert [path.name for path in tmp_path.iterdir()] == ["my course"]
 
 

@@ -55,7 +55,7 @@ def test_a_prediction_is_compared_with_what_the_crash_left() -> None:
     order, shelf, step = PREDICTED.rows()
     assert (order.said, order.left, order.end, order.verdict) == ("PENDING", ("PENDING",), "CANCELLED", "✔ as you said")
     assert (shelf.said, shelf.left, shelf.end, shelf.verdict) == ("100", ("99",), "100", "✘ not as you said")
-    assert (step.said, step.left, step.verdict) == ("nothing", (NO_STEP,), NO_PREDICTION)
+    assert (step.said, step.left, step.verdict) == (NO_PREDICTION, (NO_STEP,), NO_PREDICTION)
 
 
 def test_of_two_crashes_both_are_shown_and_the_last_one_counts() -> None:
@@ -85,6 +85,13 @@ def test_a_step_runs_when_its_own_work_is_committed(commit: str, name: str) -> N
     assert first_step((f"dispatch_order_workflow/{commit}",)) == NO_STEP
 
 
+def test_a_step_is_called_as_in_the_tables_and_as_in_the_crash_points() -> None:
+    waits = replace(A_CRASH, lives=(ONE_LIFE, ("checkout_workflow/4.recv/checkpoint/after",)))
+    *_, step = replace(PREDICTED, crash=waits, next_step="recv").rows()
+    assert (step.said, step.left) == ("wait for the payment (recv)", ("wait for the payment (recv)",))
+    assert step.verdict == "✔ as you said"
+
+
 def test_a_story_offers_only_what_it_comes_by() -> None:
     declined = Experiment(story="declined")
     assert "undo_reserve_inventory" in declined.steps()
@@ -94,9 +101,11 @@ def test_a_story_offers_only_what_it_comes_by() -> None:
 
 
 def test_what_came_of_it_is_told_in_a_line() -> None:
-    assert in_a_line(PREDICTED) == "1 of 2 predictions were right. And every invariant holds in the end."
+    assert in_a_line(PREDICTED) == "1 of 2 predictions were right. Every invariant holds in the end."
+    one = replace(PREDICTED, shelf=None)
+    assert in_a_line(one).startswith("1 of 1 prediction was right.")
     nothing = replace(PREDICTED, order=None, shelf=None, next_step=None)
-    assert in_a_line(nothing) == "You predicted nothing. And every invariant holds in the end."
+    assert in_a_line(nothing) == "You predicted nothing. Every invariant holds in the end."
 
 
 def test_the_outcome_is_a_table_with_names_and_a_timeline_for_each_process() -> None:
@@ -118,7 +127,7 @@ def test_every_control_has_a_name_and_the_repr_is_always_the_same() -> None:
     assert all(control.description for control in controls)
     assert lab.crash.description == "Crash here"
     assert 'role="status"' in lab.message.value
-    assert repr(lab) == "CrashLab: a story, a crash point, your prediction, and Crash here"
+    assert repr(lab) == "CrashLab: a scenario, a crash point, your prediction, and Crash here"
 
 
 def test_what_is_chosen_is_in_the_model_and_a_new_story_keeps_what_it_can() -> None:
@@ -139,7 +148,7 @@ def test_what_is_chosen_is_in_the_model_and_a_new_story_keeps_what_it_can() -> N
 @pytest.mark.parametrize(
     ("failure", "shown"),
     [
-        (PointNotMet("No process reached <this>."), "It could not be run: No process reached &lt;this&gt;."),
+        (PointNotMet("No process reached <this>."), "The run failed: No process reached &lt;this&gt;."),
         (ZeroDivisionError("a fault of ours"), "ZeroDivisionError: a fault of ours"),
     ],
 )
@@ -171,10 +180,10 @@ def test_pressing_the_button_shows_prediction_facts_and_timelines(
     lab.crash.click()
     assert lab.crash.disabled
     eventually(lambda: not lab.crash.disabled, "the end of the crash")
-    assert "2 of 3 predictions were right. And every invariant holds" in lab.message.value
-    assert f"Killed at {RESERVED}" in lab.outcome.value
+    assert "2 of 3 predictions were right. Every invariant holds" in lab.message.value
+    assert f"Killed at {RESERVED}" in lab.outcome.value.replace("<wbr>", "")
     said = "reserve_inventory<small>✘ not as you said</small>"
-    assert f"<td>{said}</td><td>set_event payment_id</td>" in lab.outcome.value, "it is not run again"
+    assert f"<td>{said}</td><td>publish payment_id (set_event)</td>" in lab.outcome.value, "it is not run again"
     assert "killed right after the commit of the work of reserve_inventory" in lab.outcome.value
 
 

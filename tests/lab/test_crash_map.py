@@ -15,7 +15,7 @@ from widget_store.crashes import checkout_points
 from widget_store.databases import Database
 from widget_store.errors import DatabaseUnavailable
 from widget_store.lab import CrashMap, crash_panel, try_every_crash_point
-from widget_store.lab.crash_map import LETTERS, describe, show, timeline
+from widget_store.lab.crash_map import LETTERS, MEANINGS, describe, show, timeline
 from widget_store.lab.crash_panel import draw
 from widget_store.lab.crash_run import Result, Verdict
 from widget_store.lab.crash_test import Report, _parser
@@ -43,7 +43,7 @@ def a_report(app: Path | None = APP) -> Report:
         ],
         [
             a_run("declined", f"{CREATE}/effect/before"),
-            a_run("declined", f"{CREATE}/effect/after", verdict=Verdict.HUNG, says="not done within 30 s"),
+            a_run("declined", f"{CREATE}/effect/after", verdict=Verdict.HUNG, says="not finished within 30 s"),
             a_run("declined", f"{RESERVE}/effect/before"),
             a_run("declined", GAP, verdict=Verdict.BROKEN, says=STOCK),
             a_run("declined", end, verdict=Verdict.NOT_REACHED),
@@ -84,7 +84,7 @@ def test_a_scenario_in_which_all_is_safe_is_one_row() -> None:
 
 def test_a_scenario_that_fails_without_a_crash_says_so() -> None:
     text = printed(a_report())
-    assert rows(text)["sold out"] == ["X without any crash", "0 of 0"]
+    assert rows(text)["sold out"] == ["X even without a crash", "0 of 0"]
     assert "stock: [bold]1 too few" in text, "and what it says is no markup"
 
 
@@ -95,6 +95,7 @@ def test_each_failure_is_told_in_words_with_its_violations_and_the_command_that_
         f'widget-store crash-test --app "{APP}" --scenario "declined" --point "{GAP}"'
     ) in text
     assert "no process came to this crash point, so nothing was tried" in text
+    assert "X broken: a rule is broken, or a customer was told something false" in text
 
 
 def test_the_command_is_one_that_the_command_line_takes() -> None:
@@ -108,7 +109,7 @@ def test_the_store_itself_needs_no_file_in_the_command() -> None:
 
 
 def test_the_last_line_sums_it_up() -> None:
-    assert printed(a_report()).splitlines()[-1] == "6 of 9 crash points safe; 18.0 s, 2.00 s a point"
+    assert printed(a_report()).splitlines()[-1] == "6 of 9 crash points safe; 18.0 s, 2.00 s for each point"
 
 
 def test_the_map_fits_80_columns_and_only_commands_do_not() -> None:
@@ -174,8 +175,8 @@ def test_a_timeline_tells_of_each_process_its_death_and_the_verdict() -> None:
         "    begins the body of reserve_inventory (step 2)",
         "  X killed right after the commit of the work of reserve_inventory (step 2)",
         "",
-        "process 2, which recovers what it finds",
-        "    commits DBOS's record that checkout_workflow waits to be recovered",
+        "process 2, which recovers the workflows",
+        "    commits DBOS's record that checkout_workflow waits for its recovery",
         "    begins the body of reserve_inventory (step 2)",
         "    ends the body of reserve_inventory (step 2)",
         "    is about to commit DBOS's record of reserve_inventory (step 2)",
@@ -187,11 +188,11 @@ def test_a_timeline_tells_of_each_process_its_death_and_the_verdict() -> None:
 
 
 def test_a_death_that_was_not_ordered_is_told_as_such() -> None:
-    run = Result("paid", (GAP,), Verdict.HUNG, ["not done within 3 s"], [], 3.0, [[f"{CREATE}/body/before"], []])
+    run = Result("paid", (GAP,), Verdict.HUNG, ["not finished within 3 s"], [], 3.0, [[f"{CREATE}/body/before"], []])
     told = timeline(run)
     assert "X killed" not in told
-    assert "  X died by itself\n" in told
-    assert "    goes on\n" in told
+    assert "  X died by itself: the test did not kill it\n" in told
+    assert "    still runs\n" in told
 
 
 @pytest.mark.parametrize(
@@ -199,13 +200,20 @@ def test_a_death_that_was_not_ordered_is_told_as_such() -> None:
     [
         (f"{CREATE}/body/after", "as the body of create_order (step 1) ends"),
         ("checkout_workflow/outside of a step/effect/before", "the work of checkout_workflow, outside of a step"),
-        ("dispatch_order_workflow/2.tick/checkpoint/after#3", "tick (step 2 of dispatch_order_workflow) (time 3)"),
+        ("dispatch_order_workflow/2.tick/checkpoint/after#3", "tick (step 2 of dispatch_order_workflow) (3rd time)"),
+        ("checkout_workflow/4.recv/checkpoint/after", "DBOS's record of “wait for the payment” (recv, step 4)"),
+        ("dispatch_order_workflow/1.recv/checkpoint/after", "“wait for a message” (recv, step 1 of dispatch_order"),
+        ("checkout_workflow/3.set_event payment_id/checkpoint/after", "of “publish payment_id” (set_event, step 3)"),
+        (
+            "checkout_workflow/7.dispatch_order_workflow/checkpoint/after",
+            "“start the dispatch” (dispatch_order_workflow,",
+        ),
         ("http/start checkout_workflow/status/after", "that checkout_workflow was started"),
         ("http/send payment_status/message/before", "right before the commit of the message payment_status"),
         ("http/restock/effect/before", "the work of restock, an HTTP call"),
         ("recovery/dequeue a+b/status/after", "that a and b runs again"),
         ("checkout_workflow/fail/status/after", "that checkout_workflow has failed"),
-        ("checkout_workflow/end/cleanup/before", "DBOS's tidying up after checkout_workflow"),
+        ("checkout_workflow/end/cleanup/before", "DBOS's clean-up after checkout_workflow"),
     ],
 )
 def test_a_crash_point_in_words(point: str, words: str) -> None:
@@ -240,8 +248,12 @@ def test_the_picture_is_told_to_those_who_do_not_see_it() -> None:
 
 def test_every_verdict_has_a_letter_and_is_in_the_legend() -> None:
     assert set(LETTERS) == set(Verdict)
-    legend = next(each for each in picture_of(Report()).iter("p"))
-    assert "".join(legend.itertext()) == "·safe?not reachedHhungXbroken"
+    assert set(MEANINGS) == set(Verdict)
+    legend = "".join(next(each for each in picture_of(Report()).iter("p")).itertext())
+    assert legend.startswith("·safe: every rule holds in the end?not reached: ")
+    assert "Hhung: " in legend
+    assert "Xbroken: " in legend
+    assert "outlined" in legend
 
 
 def test_what_a_report_says_is_escaped() -> None:

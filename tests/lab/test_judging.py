@@ -22,5 +22,5 @@ def test_a_kill_that_never_came_to_pass_is_not_survived(
     monkeypatch.setenv("WIDGET_STORE_DATABASE_URL", new_database("sqlite").url)
     monkeypatch.chdir(tmp_path)
     kill = Kill(SCENARIOS["paid"], "checkout_workflow/9.tea/effect/after", recovered=recovered)
-    with pytest.raises(Wrong, match=r"never reaches checkout_workflow/9\.tea"):
+    with pytest.raises(Wrong, match=r"never reaches the crash point checkout_workflow/9\.tea"):
         must_survive(SOLUTION, [kill])

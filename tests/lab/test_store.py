@@ -243,7 +243,7 @@ def test_a_store_that_was_killed_altogether_says_so(tmp_path: Path, monkeypatch:
         supervisor = psutil.Process(store.worker_pid()).parents()[1]
         supervisor.kill()
         eventually(lambda: not store.is_running(), "the end of the supervisor")
-        with pytest.raises(StoreDidNotStart, match=r"has ended: something killed it"):
+        with pytest.raises(StoreDidNotStart, match=r"has ended: something killed its process"):
             store.buy()
         assert store.start().product()["inventory"] == 100
 

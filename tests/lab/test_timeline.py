@@ -4,7 +4,7 @@ from xml.etree import ElementTree as ET
 
 from widget_store.lab.state import Step
 from widget_store.lab.store import Death
-from widget_store.lab.timeline import OrderStory, draw
+from widget_store.lab.timeline import OrderStory, draw, legend
 
 STORY = OrderStory(
     title="Order 7: DISPATCHED",
@@ -43,12 +43,35 @@ def test_a_crash_is_a_band_from_death_to_return_with_a_label() -> None:
 
 def test_labels_of_crashes_that_are_close_do_not_cover_each_other() -> None:
     picture = draw(STORY, [Death(101, 101.1), Death(101.2, 101.3)])
-    assert [label.text for label in _shapes(picture, "crash")] == ["✖", "✖ crash, dead for 0.1 s"]
+    assert [label.text for label in _shapes(picture, "crash")] == ["✖", "✖ crash, dead for 100 ms"]
 
 
 def test_what_ran_after_the_recovery_is_marked_in_words() -> None:
     assert "after recovery" in draw(STORY, [Death(101, 102)])
     assert "after recovery" not in draw(STORY, [])
+
+
+def test_a_process_that_is_not_back_is_away_until_now_and_no_longer() -> None:
+    under_way = OrderStory("Order 8: PENDING", [Step(1, "create_order", "8", 100.0, 100.01)], [], ended=False)
+    (band,) = _shapes(draw(under_way, [Death(100.5)], now=101.0), "away")
+    right = float(band.get("x", 0)) + float(band.get("width", 0))
+    back = _shapes(draw(under_way, [Death(100.5, 101.0)], now=101.0), "away")[0]
+    assert right == float(back.get("x", 0)) + float(back.get("width", 0))
+
+
+def test_how_long_a_step_took_is_in_seconds_from_one_second_on() -> None:
+    steps = [Step(1, "create_order", "8", 100.0, 100.01), Step(4, "wait for the payment", "", 101.0, 103.211)]
+    picture = draw(OrderStory("Order 8", steps, [], ended=True), [])
+    assert ">10 ms<" in picture
+    assert ">2.2 s<" in picture
+
+
+def test_the_legend_has_each_shape_that_the_pictures_have() -> None:
+    away = {shape.get("class") for shape in ET.fromstring(draw(STORY, [Death(101, 102)])).iter("{*}rect")}  # noqa: S314
+    keys = {shape.get("class") for shape in ET.fromstring(f"<body>{legend()}</body>").iter("rect")}  # noqa: S314
+    assert away <= keys
+    assert "↻" in legend()
+    assert "✖ no process" in legend()
 
 
 def test_crashes_outside_of_the_orders_time_are_left_out() -> None:

@@ -67,7 +67,7 @@ def descendants() -> set[int]:
 
 def test_each_has_an_executor_id_of_its_own(workers: Workers) -> None:
     assert workers.names == workers.alive() == ["worker-1", "worker-2"]
-    assert repr(workers) == "Workers(worker-1 lives, worker-2 lives)"
+    assert repr(workers) == "Workers(worker-1 is running, worker-2 is running)"
 
 
 def test_a_payment_may_be_reported_to_any_worker(workers: Workers) -> None:
@@ -98,7 +98,7 @@ def test_the_same_purchase_at_two_workers_at_once_is_one_order(workers: Workers)
 def test_a_refusal_is_told(workers: Workers) -> None:
     with pytest.raises(StoreRefused, match="no payment"):
         workers.pay(new_key())
-    with pytest.raises(WorkerIsDead, match="worker-9 does not live"):
+    with pytest.raises(WorkerIsDead, match="worker-9 is not running"):
         workers.buy(at="worker-9")
 
 
@@ -110,7 +110,7 @@ def test_a_survivor_finishes_what_a_dead_worker_had_under_way(own_database: Data
         workers.kill("worker-2")
         assert workers.alive() == ["worker-1"]
         assert row(workers.orders(), ships) == ["PAID", "worker-2"]
-        with pytest.raises(WorkerIsDead, match="Those that live: worker-1"):
+        with pytest.raises(WorkerIsDead, match="Running workers: worker-1"):
             workers.kill("worker-2")
         waits = workers.pay("waits")
         workers.wait_until_dispatched(ships, waits)
@@ -150,9 +150,9 @@ def test_orders_that_nobody_is_left_to_see_to_are_not_waited_for(own_database: D
     with Workers(1, database=own_database, dispatch_interval=1) as workers:
         order_id = workers.pay(workers.buy())
         workers.kill("worker-1")
-        with pytest.raises(WorkerIsDead, match="nobody will see to the dispatch"):
+        with pytest.raises(WorkerIsDead, match="so the dispatch of order"):
             workers.wait_until_dispatched(order_id)
-        with pytest.raises(WorkerIsDead, match="Those that live: none"):
+        with pytest.raises(WorkerIsDead, match="Running workers: none"):
             workers.buy()
 
 
@@ -188,7 +188,7 @@ def test_fresh_ones_take_the_place_of_those_before(
     with Workers.fresh(1) as workers:
         assert not before.is_open()
         assert repr(before) == "Workers(closed)"
-        assert repr(workers) == "Workers(worker-1 lives)"
+        assert repr(workers) == "Workers(worker-1 is running)"
         assert len(workers.orders()) == 0
         with pytest.raises(WidgetStoreError, match="closed"):
             before.orders()
@@ -313,7 +313,7 @@ def test_a_purchase_by_clicks_goes_to_one_worker_and_its_payment_to_the_next(pan
     panel.workers.wait_until_dispatched(order_id)
     panel.refresh()
     assert f"<td>{order_id}</td><td>DISPATCHED</td><td>worker-1</td>" in panel.orders.value
-    assert "● lives, has " in panel.state_of["worker-1"].value
+    assert "● is running, has " in panel.state_of["worker-1"].value
 
 
 def test_clicks_not_made_are_made_up_for(panel: WorkersPanel) -> None:
@@ -373,7 +373,7 @@ def test_a_worker_killed_by_a_click_is_shown_as_dead(new_database: Callable[[str
         assert panel.kill["worker-2"].disabled
         panel.kill["worker-1"].click()
         panel.buy.click()
-        assert "No worker lives. Run again from the cell with Workers.fresh." in panel.message.value
+        assert "All workers are dead. Run again from the cell with Workers.fresh." in panel.message.value
     assert "The workers are closed" in panel.message.value
     assert "■ is closed" in panel.state_of["worker-1"].value
     assert all(button.disabled for button in (panel.buy, panel.pay, *panel.kill.values()))
@@ -385,15 +385,15 @@ def test_the_last_worker_that_lives_is_killed_by_a_click_only(new_database: Call
         panel = WorkersPanel(workers)
         panel.unless_you_did("buy", "buy", "pay", "pay")
         first, second = panel.crowd.order_ids
-        assert f"● lives, has order {first}" in panel.state_of["worker-1"].value
+        assert f"● is running, has order {first}" in panel.state_of["worker-1"].value
         panel.kill["worker-1"].click()
         assert list(panel.crowd.left_behind) == [first]
         panel.unless_you_did("worker-2")
         assert workers.alive() == ["worker-2"]
-        assert "worker-2 was not killed: it is the last that lives." in panel.message.value
+        assert "worker-2 was not killed: it is the last living worker." in panel.message.value
         eventually(lambda: first in workers.dispatches_at("worker-2"), "the survivor takes over")
         panel.refresh()
-        assert f"● lives, has orders {first}, {second}" in panel.state_of["worker-2"].value
+        assert f"● is running, has orders {first}, {second}" in panel.state_of["worker-2"].value
 
 
 def test_a_double_click_kills_once(new_database: Callable[[str], Database]) -> None:
@@ -410,11 +410,11 @@ def test_a_worker_that_is_added_has_a_row_and_a_button(new_database: Callable[[s
         panel = WorkersPanel(workers)
         workers.add()
         panel.refresh()
-        assert "● lives, has no order" in panel.state_of["worker-2"].value
+        assert "● is running, has no order" in panel.state_of["worker-2"].value
         panel.kill["worker-2"].click()
         assert workers.alive() == ["worker-1"]
         assert "✖ is dead" in panel.state_of["worker-2"].value
         workers.add()
         panel.refresh()
-        assert "● lives" in panel.state_of["worker-2"].value
+        assert "● is running" in panel.state_of["worker-2"].value
         assert not panel.kill["worker-2"].disabled

@@ -76,11 +76,11 @@ def _in_words(folder: Path, fresh: list[str], changes: learners_copy.Changes) ->
     """What has happened to the learner's copy, a line for each thing that a learner wants to know."""
     lines = [f"The course is in {folder}."]
     for lesson in fresh:
-        yours = f" Yours is {changes.beside[lesson]} now." if lesson in changes.beside else ""
-        lines.append(f"{lesson} is as it was in the beginning.{yours}")
+        yours = f" Your own copy is now {changes.beside[lesson]}." if lesson in changes.beside else ""
+        lines.append(f"{lesson} is a new copy.{yours}")
     if changes.updated:
-        lines.append(f"Updated, as you had not changed them: {', '.join(changes.updated)}.")
+        lines.append(f"Updated, because you had not changed them: {', '.join(changes.updated)}.")
     if changes.kept:
         kept = ", ".join(changes.kept)
-        lines.append(f"Yours are kept, and there are newer ones: {kept}. To get a new one: --fresh NOTEBOOK")
+        lines.append(f"Kept, because you have changed them: {kept}. To get a newer version: --fresh NOTEBOOK")
     return "\n".join(lines)

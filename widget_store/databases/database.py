@@ -162,18 +162,18 @@ class Database:
         may = connection.execute(_WHAT_THE_ROLE_MAY).one()
         if may.only_read:
             raise DatabaseUnavailable(
-                f"The database {self.name} may only be read: it is a standby, or it was set so.\n"
-                f"Let it be written to, or name another in {PREFIX}DATABASE_URL."
+                f"The database {self.name} may only be read: it is a standby, or it was set to read-only.\n"
+                f"Make it writable, or name another in {PREFIX}DATABASE_URL."
             )
         if not may.make_tables:
             raise DatabaseUnavailable(
-                f"The user {may.role} of the database {self.name} may not make the store's tables in it.\n"
+                f"The user {may.role} of the database {self.name} may not create the store's tables in it.\n"
                 f'As its owner run: GRANT CREATE ON DATABASE "{may.database}" TO "{may.role}"; '
                 f'GRANT USAGE, CREATE ON SCHEMA public TO "{may.role}"'
             )
         if 0 <= may.connections < CONNECTIONS_OF_A_STORE:
             raise DatabaseUnavailable(
-                f"The user {may.role} of the database {self.name} may have {may.connections} connections, and a store "
+                f"The user {may.role} of the database {self.name} may have {may.connections} connections, but a store "
                 f"with its notebook needs {CONNECTIONS_OF_A_STORE}.\n"
                 f'As its administrator run: ALTER ROLE "{may.role}" CONNECTION LIMIT {CONNECTIONS_OF_A_STORE}; '
                 f'ALTER DATABASE "{may.database}" CONNECTION LIMIT -1'

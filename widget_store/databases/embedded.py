@@ -189,7 +189,7 @@ def _did_not_start(folder: Path, reason: str) -> DatabaseUnavailable:
         reason += f" (only {free // 1000**2} MB of that disk are free)" if free < _NEEDED_BYTES else ""
     return DatabaseUnavailable(
         f"The embedded PostgreSQL in {folder} did not start: {reason}\n"
-        f"{log}Remove the reason, and try again. Or rename that folder: then a new one is made, and the old one keeps "
+        f"{log}Fix the cause, and try again. Or rename that folder: then a new one is created, and the old one keeps "
         f"its orders. Or set {PREFIX}DATABASE_URL=sqlite:///store.sqlite to use SQLite."
     )
 
@@ -247,7 +247,8 @@ def _wait_until_ready(folder: Path, pid: int, lives: Callable[[], bool]) -> bool
             raise programs.ProgramFailed(f"it is not ready after {_STARTED_WITHIN_SECONDS} s")
         if waited > _PATIENT_SECONDS and not told:
             print(
-                "The embedded PostgreSQL was not stopped in good order, and reads its log again: wait.", file=sys.stderr
+                "The embedded PostgreSQL was not shut down cleanly. It recovers from its log: please wait.",
+                file=sys.stderr,
             )
             told = True
         time.sleep(_LOOK_EVERY_SECONDS)
@@ -367,7 +368,7 @@ def _start(folder: Path) -> None:
     if not (_start_with_pg_ctl(folder, log) if AS_ON_WINDOWS else _start_directly(folder, log)):
         with log.open(encoding="utf-8", errors="replace") as lines:
             lines.seek(written)
-            raise programs.ProgramFailed(programs.reason_in(lines.read()) or "it ended without a word")
+            raise programs.ProgramFailed(programs.reason_in(lines.read()) or "it ended without a message")
 
 
 def _start_last_out(folder: Path) -> None:

@@ -20,6 +20,7 @@ from widget_store.course.files import solutions
 from widget_store.course.learners_copy import WORK
 from widget_store.errors import WidgetStoreError
 from widget_store.lab.progress import Outcome, Progress
+from widget_store.lab.words import wrapped
 
 SOLUTIONS = solutions()
 """The folder of the solutions."""
@@ -72,7 +73,7 @@ class Exercise:
         """Check the learner's work, and say what was seen."""
         outcome, words = self.outcome(answer)
         Progress(WORK).note(self.name, outcome)
-        print(f"{outcome.value} {words}")
+        print(wrapped(f"{outcome.value} {words}", "  "))
 
     def outcome(self, answer: object = ...) -> tuple[Outcome, str]:
         """The outcome of the check, and the words that go with it."""
@@ -83,11 +84,11 @@ class Exercise:
         except Wrong as wrong:
             return Outcome.WRONG, str(wrong)
         except WidgetStoreError as failure:
-            return Outcome.WRONG, f"It could not be run. {failure}"
+            return Outcome.WRONG, f"The check could not run. {failure}"
 
     def hint(self) -> None:
         """Print the hint."""
-        print(f"Hint: {self.clue}")
+        print(wrapped(f"Hint: {self.clue}", "  "))
 
     def solution(self) -> None:
         """Print a solution."""
@@ -101,12 +102,12 @@ class Exercise:
         """What is to be judged."""
         if not self.takes_file:
             if _has_gaps(answer):
-                raise NotAttempted("put your answer in the place of the dots, run that cell, and check again.")
+                raise NotAttempted("replace the dots with your answer, run that cell, and check again.")
             return answer
         if not self.file.is_file():
-            raise NotAttempted(f"there is no {self.file.as_posix()}. Run the cell that writes it.")
+            raise NotAttempted(f"there is no file {self.file.as_posix()}. Run the cell that writes it.")
         if _same_code(self.file, self.start_file):
-            raise NotAttempted(f"{self.file.as_posix()} is as it was in the beginning.")
+            raise NotAttempted(f"you have not changed {self.file.as_posix()}. Edit the cell above, and run it.")
         return self.file
 
 

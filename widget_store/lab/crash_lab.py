@@ -11,14 +11,15 @@ from html import escape
 
 import ipywidgets as widgets
 
-from widget_store.crashes import STEPS, checkout_points
+from widget_store.crashes import STEPS, both_names, checkout_points
 from widget_store.errors import WidgetStoreError
 from widget_store.lab.experiment import Crash, Look, crash_at
 from widget_store.lab.panel import Panel, as_message, button, in_a_row, refresh_button
+from widget_store.lab.words import counted
 from widget_store.schema import FULL_SHELF, OrderStatus
 
 NO_ORDER, NO_STEP, NO_PREDICTION = "no order", "none", "no prediction"
-_NEVER_IN = {  # each story, and the steps that it does not reach
+_NEVER_IN = {  # each scenario, and the steps that it does not reach
     "paid": {"undo_reserve_inventory", "cancel_order"},
     "declined": {"mark_order_paid", "dispatch_order_workflow", "set_order_progress"},
     "sold out": {
@@ -30,13 +31,13 @@ _STYLE = """
 .ws-crash-lab { color: var(--jp-ui-font-color1, #212121); font: 13px system-ui, sans-serif; line-height: 1.4; }
 .ws-crash-lab table { font: inherit; border-collapse: collapse; margin: 4px 0 10px; }
 .ws-crash-lab .scrolls { overflow-x: auto; width: 0; min-width: 100%; }
-.ws-crash-lab caption { overflow-wrap: anywhere; text-align: left; font-weight: 600; padding: 0 0 4px; }
+.ws-crash-lab caption { text-align: left; font-weight: 600; padding: 0 0 4px; }
 .ws-crash-lab th, .ws-crash-lab td { text-align: left; vertical-align: top; padding: 5px 14px 5px 0;
 border-top: 1px solid color-mix(in srgb, currentColor 30%, transparent); }
 .ws-crash-lab td small { display: block; font-size: 12px; white-space: nowrap; }
 .ws-crash-lab .timelines { display: flex; flex-wrap: wrap; gap: 8px 24px; margin-top: 8px; }
 .ws-crash-lab pre { box-sizing: border-box; flex: 1 1 400px; max-height: 420px; overflow: auto; margin: 0;
-padding: 8px 12px; white-space: pre-wrap; word-break: normal; overflow-wrap: break-word;
+padding: 8px 12px; white-space: pre-wrap; word-break: normal; overflow-wrap: normal;
 border-left: 3px solid currentColor;
 color: inherit; background: none; font: 12px/1.5 ui-monospace, monospace; }
 """
@@ -84,17 +85,17 @@ class Experiment:
     crash: Crash | None = None
 
     def points(self) -> dict[str, str]:
-        """The crash points worth choosing in this story, and what each is in words."""
+        """The crash points worth choosing in this scenario, and what each is in words."""
         never = _NEVER_IN[self.story]
         return {point: words for point, words in checkout_points().items() if _step_of(point) not in never}
 
     def steps(self) -> list[str]:
-        """The steps of the checkout in this story."""
+        """The steps of the checkout in this scenario."""
         never = _NEVER_IN[self.story]
         return [_step_of(step) for step in STEPS if step.startswith(_MINE) and _step_of(step) not in never]
 
     def play(self) -> None:
-        """Play the story on a database of its own, and keep what came of it.
+        """Play the scenario on a database of its own, and keep the result.
 
         Raises:
             WidgetStoreError: When it can't be played; `crash` is None then.
@@ -115,7 +116,7 @@ class Experiment:
 
 
 def order_in(look: Look) -> str:
-    """The status of the order: in each of these stories there is one at most, whatever its number."""
+    """The status of the order: in each of these scenarios there is one at most, whatever its number."""
     return str(look.orders["status"].iloc[0]) if len(look.orders) else NO_ORDER
 
 
@@ -154,11 +155,13 @@ def _row(question: str, said: str | None, crash: Crash, ask: Callable[[Look], st
 
 def _steps_row(said: str | None, crash: Crash) -> Row:
     after = tuple(map(first_step, crash.lives[1:]))
-    return Row("the first step to run after it", _in_words(said), after, "", _verdict(said, after[-1]))
+    names = tuple(map(both_names, after))
+    said_name = None if said is None else both_names(said)
+    return Row("the first step to run after it", _in_words(said_name), names, "", _verdict(said, after[-1]))
 
 
 def _in_words(said: str | None) -> str:
-    return "nothing" if said is None else said
+    return NO_PREDICTION if said is None else said
 
 
 def _verdict(said: str | None, seen: str) -> str:
@@ -171,21 +174,21 @@ def _verdict(said: str | None, seen: str) -> str:
 
 
 class CrashLab(Panel):
-    """A panel: choose a story and a crash point, predict what is left, press the button, and compare."""
+    """A panel: choose a scenario and a crash point, predict what is left, press the button, and compare."""
 
     def __init__(self) -> None:
         self.experiment = Experiment()
-        self.story = _dropdown("Story", [(name, name) for name in _NEVER_IN])
+        self.story = _dropdown("Scenario", [(name, name) for name in _NEVER_IN])
         self.point = _dropdown("Kill it", [], "520px")
         self.again = _dropdown("And then", [], "520px")
         statuses = [(status.name, status.name) for status in OrderStatus]
         self.order = _dropdown("Order", [("choose …", _NOTHING), (NO_ORDER, NO_ORDER), *statuses])
         self.shelf = widgets.Text(description="On the shelf", placeholder=f"0 to {FULL_SHELF}", style=_WIDE)
         self.next_step = _dropdown("Runs first", [])
-        play = "Play the story, kill the store at this point, and let it recover"
+        play = "Play the scenario, kill the store at this point, and let it recover"
         self.crash = button("Crash here", "bolt", "danger", play)
         refresh = refresh_button()
-        self.message = widgets.HTML('<p role="status">Predict, and then press “Crash here”.</p>')
+        self.message = widgets.HTML('<p role="status">Choose your predictions. Then press “Crash here”.</p>')
         self.outcome = widgets.HTML(layout=widgets.Layout(width="100%"))
         self.story.value = self.experiment.story
         self._offer()
@@ -209,17 +212,17 @@ class CrashLab(Panel):
         )
 
     def __repr__(self) -> str:
-        return "CrashLab: a story, a crash point, your prediction, and Crash here"
+        return "CrashLab: a scenario, a crash point, your prediction, and Crash here"
 
     def _choose_story(self, story: str) -> None:
         self.experiment.story = story
         self._offer()
 
     def _offer(self) -> None:
-        """Offer what there is to choose in the story, and keep what was chosen if it is there."""
+        """Offer what there is to choose in the scenario, and keep what was chosen if it is there."""
         experiment = self.experiment
         points = [(words, point) for point, words in experiment.points().items()]
-        steps = [("choose …", _NOTHING), *((step, step) for step in experiment.steps()), (NO_STEP, NO_STEP)]
+        steps = [("choose …", _NOTHING), *((both_names(step), step) for step in experiment.steps()), (NO_STEP, NO_STEP)]
         _options(self.point, points, experiment.point)
         _options(self.again, [("let it recover", _NOTHING), *points], experiment.again)
         _options(self.next_step, steps, experiment.next_step)
@@ -229,7 +232,7 @@ class CrashLab(Panel):
     def _start(self) -> None:
         """Play it, and meanwhile let the notebook be used."""
         self.crash.disabled = True
-        self._say("status", "A store is started, killed and started again …")
+        self._say("status", "Running: a store is started, killed and started again …")
         self.outcome.value = ""
         as_predicted = replace(self.experiment)  # whatever is chosen while it is played
         threading.Thread(target=self._play, args=(as_predicted,), name="plays a crash", daemon=True).start()
@@ -242,7 +245,7 @@ class CrashLab(Panel):
             self._say("status", in_a_line(experiment))
         except WidgetStoreError as refusal:
             why, _, _names_of_crash_points = str(refusal).partition("\n")
-            self._say("alert", f"⚠ It could not be run: {why}")
+            self._say("alert", f"⚠ The run failed: {why}")
         except Exception as failure:  # noqa: BLE001 - an error in a thread would be shown nowhere else
             self._say("alert", f"⚠ Error: {type(failure).__name__}: {failure}")
         finally:
@@ -258,13 +261,14 @@ def in_a_line(experiment: Experiment) -> str:
     predicted = [verdict for verdict in verdicts if verdict != NO_PREDICTION]
     met = sum(verdict.startswith("✔") for verdict in predicted)
     violations = experiment.crash.violations if experiment.crash else []
-    books = "; ".join(violations) or "every invariant holds in the end"
-    compared = f"{met} of {len(predicted)} predictions were right" if predicted else "You predicted nothing"
-    return f"{compared}. And {books}."
+    rules = f"In the end: {'; '.join(violations)}" if violations else "Every invariant holds in the end"
+    right = "was right" if len(predicted) == 1 else "were right"
+    compared = f"{met} of {counted(len(predicted), 'prediction')} {right}" if predicted else "You predicted nothing"
+    return f"{compared}. {rules}."
 
 
 def draw(experiment: Experiment) -> str:
-    """The predictions, the facts and the timelines as HTML."""
+    """The predictions, the facts and the timelines as HTML. A crash point's long name may break at its slashes."""
     crash = experiment.crash
     if crash is None:
         return ""
@@ -279,7 +283,7 @@ def draw(experiment: Experiment) -> str:
     return (
         f'<style>{_STYLE}</style><div class="ws-crash-lab">'
         '<div class="scrolls" role="region" aria-label="Predictions" tabindex="0"><table>'
-        f"<caption>Killed at {escape(', and then at '.join(crash.points))}</caption>"
+        f"<caption>Killed at {escape(', and then at '.join(crash.points)).replace('/', '/<wbr>')}</caption>"
         f'<tr>{heads}</tr>{rows}</table></div><div class="timelines">{lives}</div></div>'
     )
 

@@ -16,11 +16,20 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from widget_store.crashes import plain_name
 from widget_store.lab.crash_run import Result, Verdict
+from widget_store.lab.words import counted, ordinal
 
 if TYPE_CHECKING:
     from widget_store.lab.crash_test import Report
 
+MEANINGS = {
+    Verdict.SAFE: "every rule holds in the end",
+    Verdict.NOT_REACHED: "no process came to this point: nothing was tried",
+    Verdict.HUNG: "not finished within the time limit",
+    Verdict.BROKEN: "a rule is broken, or a customer was told something false",
+}
+"""What each verdict means, in the order of the legend."""
 LETTERS = {Verdict.BROKEN: "X", Verdict.HUNG: "H", Verdict.NOT_REACHED: "?", Verdict.SAFE: "·"}
 """How each verdict is shown, the worst first."""
 _COLOURS = {Verdict.BROKEN: "bold red", Verdict.HUNG: "bold magenta", Verdict.NOT_REACHED: "bold yellow"}
@@ -30,7 +39,7 @@ _STATES = {
     "end": "has ended",
     "fail": "has failed",
     "cancel": "was cancelled",
-    "requeue": "waits to be recovered",
+    "requeue": "waits for its recovery",
     "dequeue": "runs again",
 }
 
@@ -67,7 +76,7 @@ def by_step(row: list[Cell]) -> dict[str, list[list[Cell]]]:
     steps: dict[str, dict[str, list[Cell]]] = {}
     for cell in row:
         point = _Point.named(cell.point)
-        label = f"{point.workflow.removesuffix('_workflow')}: {point.name}"
+        label = f"{point.workflow.removesuffix('_workflow')}: {point.plain_name()}"
         steps.setdefault(label, {}).setdefault(point.number, []).append(cell)
     return {label: list(groups.values()) for label, groups in steps.items()}
 
@@ -99,12 +108,13 @@ def show(report: "Report", console: Console) -> None:
         return
     rows = cells(report)
     console.print(_map(report, rows))
-    console.print(Text("   ".join(f"{letter} {in_words(verdict)}" for verdict, letter in reversed(LETTERS.items()))))
+    for verdict, meaning in MEANINGS.items():
+        console.print(Text(f"{LETTERS[verdict]} {in_words(verdict)}: {meaning}"))
     for failure in report.failures:
         _tell(failure, report.app_file, console)
     tried = [cell for row in rows.values() for cell in row]
-    each = f", {report.seconds / len(tried):.2f} s a point" if tried else ""
-    pairs = f" ({len(report.results)} runs with pairs)" if len(report.results) > len(tried) else ""
+    each = f", {report.seconds / len(tried):.2f} s for each point" if tried else ""
+    pairs = f" ({counted(len(report.results), 'run')} with pairs)" if len(report.results) > len(tried) else ""
     console.print(f"\n{how_many_are_safe(tried)} crash points safe{pairs}; {report.seconds:.1f} s{each}")
 
 
@@ -119,7 +129,7 @@ def _map(report: "Report", rows: dict[str, list[Cell]]) -> Table:
         steps = by_step(row)
         safe = how_many_are_safe(row)
         if scenario in fails_anyway:
-            table.add_row(scenario, _letter(fails_anyway[scenario]).append(" without any crash", "not bold"), safe)
+            table.add_row(scenario, _letter(fails_anyway[scenario]).append(" even without a crash", "not bold"), safe)
         elif all(cell.verdict == Verdict.SAFE for cell in row):
             table.add_row(scenario, _letters([group for step in steps.values() for group in step]), safe)
         else:
@@ -140,7 +150,7 @@ def _letter(verdict: Verdict) -> Text:
 def _tell(failure: Result, app_file: Path | None, console: Console) -> None:
     """A failure: where, what is wrong, and how to see it again."""
     console.print()
-    heading = f" {failure.scenario}: {failure.point or 'without any crash'}"
+    heading = f" {failure.scenario}: {failure.point or 'even without a crash'}"
     console.print(_letter(failure.verdict).append(heading, "bold"), soft_wrap=True)
     for line in [*(f"killed {describe(point)}" for point in failure.points), *what_is_wrong(failure)]:
         _print(f"    {line}", console)
@@ -154,7 +164,7 @@ def _print(line: str, console: Console) -> None:
 
 
 def what_is_wrong(run: Result) -> list[str]:
-    """The violations of a run, or why there is nothing to be said of them."""
+    """The violations of a run, or why there are none to look for."""
     if run.verdict == Verdict.NOT_REACHED:
         return ["not reached: no process came to this crash point, so nothing was tried"]
     return run.violations
@@ -181,15 +191,15 @@ def timeline(run: Result) -> str:
     lines = [f"{run.scenario}: {run.point or 'no crash'}"]
     kills = list(run.points)
     for number, life in enumerate(run.lives, start=1):
-        lines += ["", f"process {number}{', which recovers what it finds' if number > 1 else ''}"]
+        lines += ["", f"process {number}{', which recovers the workflows' if number > 1 else ''}"]
         killed = bool(kills) and life[-1:] == kills[:1]
         lines += [f"    {line}" for line in _happenings(life)][: -1 if killed else None]
         if killed:
             lines.append(f"  X killed {describe(kills.pop(0))}")
         elif number < len(run.lives):
-            lines.append("  X died by itself")
+            lines.append("  X died by itself: the test did not kill it")
         else:
-            lines.append("    goes on" if run.verdict == Verdict.HUNG else "    has nothing left to do")
+            lines.append("    still runs" if run.verdict == Verdict.HUNG else "    has nothing left to do")
     lines += ["", f"{LETTERS[run.verdict]} {in_words(run.verdict)}", *(f"    {line}" for line in what_is_wrong(run))]
     return "\n".join(lines)
 
@@ -245,7 +255,11 @@ class _Point:
 
     def what(self) -> str:
         """What is committed, or is run."""
-        return self._what() + (f" (time {self.time})" if self.time else "")
+        return self._what() + (f" ({ordinal(int(self.time))} time)" if self.time else "")
+
+    def plain_name(self) -> str:
+        """The name of its step, as the lab's tables have it."""
+        return plain_name(self.name, in_checkout=self.workflow == _MAIN) if self.number else self.name
 
     def _what(self) -> str:
         change, _, workflows = self.name.partition(" ")
@@ -255,12 +269,15 @@ class _Point:
             "checkpoint": f"DBOS's record of {self._step()}",
             "status": f"DBOS's record that {who} {_STATES.get(change, change)}",
             "message": f"the message {self.name.removeprefix('send ')}",
-            "cleanup": f"DBOS's tidying up after {self.workflow}",
+            "cleanup": f"DBOS's clean-up after {self.workflow}",
         }
         return phrases.get(self.phase, f"the {self.phase} of {self._step()}")
 
     def _step(self) -> str:
         if self.number:
             of = "" if self.workflow == _MAIN else f" of {self.workflow}"
-            return f"{self.name} (step {self.number}{of})"
+            plain = self.plain_name()
+            if plain == self.name:
+                return f"{self.name} (step {self.number}{of})"
+            return f"“{plain}” ({self.name.partition(' ')[0]}, step {self.number}{of})"
         return f"{self.name}, an HTTP call" if self.workflow == "http" else f"{self.workflow}, {self.name}"

@@ -10,6 +10,7 @@ import ipywidgets as widgets
 from widget_store.errors import WidgetStoreError
 from widget_store.lab.crash_map import (
     LETTERS,
+    MEANINGS,
     Cell,
     by_step,
     cells,
@@ -48,10 +49,11 @@ border-color: var(--jp-ui-font-color1, #212121); }
 .ws-map .legend { display: flex; flex-wrap: wrap; gap: 4px 18px; margin: 0 0 8px; }
 .ws-map .legend b, .ws-map td > span > b { display: inline-block; margin-right: 5px; }
 .ws-story { box-sizing: border-box; width: 0; min-width: 100%; max-height: 420px; overflow: auto; white-space: pre-wrap;
-overflow-wrap: anywhere; padding: 8px 12px; color: var(--jp-ui-font-color1, #212121);
+word-break: normal; overflow-wrap: normal; padding: 8px 12px; color: var(--jp-ui-font-color1, #212121);
 border-left: 3px solid currentColor; font: 12px/1.5 ui-monospace, monospace; }
 """
 _NO_CRASH = ""
+_HOW_TO_READ = "<span>One box for each crash point, in their order, by step. The outlined box is chosen below.</span>"
 
 
 def try_every_crash_point(
@@ -62,8 +64,8 @@ def try_every_crash_point(
     """Kill a checkout at each of its crash points, recover it, check the books, and show the map.
 
     Args:
-        app: A file with a checkout of one's own; the store's own checkout by default.
-        scenarios: Which stories: scenarios, or their names in `SCENARIOS`.
+        app: A file with a checkout of your own; the store's own checkout by default.
+        scenarios: Which scenarios, or their names in `SCENARIOS`.
         points: Patterns of the crash points to try.
     """
     from IPython.display import display  # here, as it is of use in a notebook only
@@ -98,7 +100,7 @@ class CrashMap(Panel):
     Args:
         report: The results to show.
         settings: Which kind of database to run again on; that of the environment by default.
-        scenarios: The stories of the report, to be played again.
+        scenarios: Those of the report, to be played again.
     """
 
     def __init__(
@@ -116,7 +118,7 @@ class CrashMap(Panel):
         self.point = widgets.Dropdown(
             description="Killed at", layout=widgets.Layout(width="520px", max_width="calc(100% - 4px)")
         )
-        self.again = button("Run again", "repeat", "primary", "Make this one run again")
+        self.again = button("Run again", "repeat", "primary", "Play this scenario again, with the crash at this point")
         refresh = refresh_button()
         self.message = widgets.HTML()
         self.story = widgets.HTML(layout=widgets.Layout(width="100%"))
@@ -130,7 +132,7 @@ class CrashMap(Panel):
         controls = in_a_row(self.scenario, self.point, self.again, refresh)
         super().__init__([self.picture, controls, self.message, self.story])
         if report.never_met and not any(run.verdict != Verdict.SAFE for run in report.recorded):
-            self._say("alert", f"? Not tried: no scenario reaches a crash point like {' or '.join(report.never_met)}.")
+            self._say("alert", f"? Not tried: no scenario reaches {' or '.join(report.never_met)}.")
 
     def __repr__(self) -> str:
         """The verdict on each scenario: what does not change from one test to the next."""
@@ -156,7 +158,7 @@ class CrashMap(Panel):
     def _run_again(self) -> None:
         """Make the chosen run again, and meanwhile let the notebook be used."""
         self.again.disabled = True
-        self._say("status", "A store is started, killed and started again …")
+        self._say("status", "Running: a store is started, killed and started again …")
         threading.Thread(target=self._run, args=(self.scenario.value, self.point.value), daemon=True).start()
 
     def _run(self, scenario: str, point: str) -> None:
@@ -170,7 +172,9 @@ class CrashMap(Panel):
             )
             report = crash_test(plan, self._settings)
             if report.never_met:
-                self._say("alert", f"? Not reached: the checkout no longer reaches {point}. Make the map again.")
+                self._say(
+                    "alert", f"? Not reached: the checkout no longer reaches {point}. Run the cell of the map again."
+                )
                 return
             run = [*report.failures, *report.results, *report.recorded][0]
             self.story.value = (
@@ -179,7 +183,7 @@ class CrashMap(Panel):
             verdict = f"{LETTERS[run.verdict]} {in_words(run.verdict)}, in {report.seconds:.1f} s"
             self._say("status", ". ".join([verdict, *what_is_wrong(run)]))
         except WidgetStoreError as refusal:
-            self._say("alert", f"⚠ It could not be run: {refusal}")
+            self._say("alert", f"⚠ The run failed: {refusal}")
         except Exception as failure:  # noqa: BLE001 - an error in a thread would be shown nowhere else
             self._say("alert", f"⚠ Error: {type(failure).__name__}: {failure}")
         finally:
@@ -198,8 +202,8 @@ def draw(report: Report, chosen: tuple[str, str] = ("", "")) -> str:
     """
     fails_anyway = {run.scenario: run for run in report.recorded if run.verdict != Verdict.SAFE}
     legend = "".join(
-        f'<span><b class="{verdict.value}">{letter}</b>{in_words(verdict)}</span>'
-        for verdict, letter in reversed(LETTERS.items())
+        f'<span><b class="{verdict.value}">{LETTERS[verdict]}</b>{in_words(verdict)}: {meaning}</span>'
+        for verdict, meaning in MEANINGS.items()
     )
     rows = []
     for scenario, row in cells(report).items():
@@ -212,13 +216,14 @@ def draw(report: Report, chosen: tuple[str, str] = ("", "")) -> str:
             f"<td>{across}</td></tr>"
         )
     return (
-        f'<style>{_STYLE}</style><div class="ws-map"><p class="legend">{legend}</p><table>{"".join(rows)}</table></div>'
+        f'<style>{_STYLE}</style><div class="ws-map"><p '
+        f'class="legend">{legend}{_HOW_TO_READ}</p><table>{"".join(rows)}</table></div>'
     )
 
 
 def _failure(run: Result) -> str:
     words = escape("; ".join(what_is_wrong(run)))
-    return f'<span><b class="{run.verdict.value}">{LETTERS[run.verdict]}</b> without any crash: {words}</span>'
+    return f'<span><b class="{run.verdict.value}">{LETTERS[run.verdict]}</b> even without a crash: {words}</span>'
 
 
 def _step(label: str, groups: list[list[Cell]], chosen: tuple[str, str]) -> str:

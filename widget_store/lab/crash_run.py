@@ -144,7 +144,7 @@ def authors_violations(
         found: list[str] = answer.recv()
         return found
     except EOFError:
-        return [f"invariants of {app_file.name}: the process that asked them died"]
+        return [f"invariants of {app_file.name}: the process that ran them died"]
     finally:
         judge.kill()
         judge.join()
@@ -232,8 +232,8 @@ class _Run:
                 self._store.url()  # with nothing left to do, a recovered process must do no harm either
                 self.wait_for_end()
         except _Hung:
-            waited_for = self._store.said or "no answer, and no end of the workflows"
-            return Verdict.HUNG, [f"not done within {self._bench.time_limit:g} s: {waited_for}", *self._surprises]
+            waited_for = self._store.said or "no answer came, or a workflow did not end"
+            return Verdict.HUNG, [f"not finished within {self._bench.time_limit:g} s: {waited_for}", *self._surprises]
         except _CanNotStart as death:
             return Verdict.BROKEN, [f"start: {death}"]
         self._store.close()
@@ -255,18 +255,19 @@ class _Run:
 
     def _deaths_of_its_own(self) -> Iterator[str]:
         if deaths := self._store.deaths_of_its_own:
-            yield f"process: it died by itself, {deaths} times: {self._store.said or 'without a word'}"
+            times = "once" if deaths == 1 else f"{deaths} times"
+            yield f"process: it died by itself, {times}: {self._store.said or 'it printed no reason'}"
 
     def _broken_promises(self) -> Iterator[str]:
         """What the scenario was to end with, and what the customers were told, compared with the orders."""
         orders = {row.order_id: row.order_status for row in self._connection.execute(sa.text("SELECT * FROM orders"))}
         ends = Counter(OrderStatus(status) for status in orders.values())
         if ends != Counter(self._scenario.ends):
-            yield f"orders: there are {_in_words(ends)}, and there should be {_in_words(Counter(self._scenario.ends))}"
+            yield f"orders: {_in_words(ends)} (should be {_in_words(Counter(self._scenario.ends))})"
         for order_id, promised in self._told:
             if orders.get(order_id) != promised:
                 found = OrderStatus(orders[order_id]).name if order_id in orders else "not there"
-                yield f"promises: order {order_id} is {found}, and its customer was told that it is {promised.name}"
+                yield f"promises: order {order_id} is {found}, but its customer was told {promised.name}"
 
     # --- the customers
 

@@ -92,7 +92,7 @@ class Plan:
 
     Attributes:
         app_file: A learner's file; None for the store's own checkout.
-        scenarios: Which stories; all of them by default.
+        scenarios: Which scenarios; all of them by default.
         points: Patterns of crash points; a point that matches one of them is tried.
         pairs: Also kill the recovery from each crash, right before each of its own commits. Only in a test that goes
             on to the end.
@@ -298,12 +298,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _what_was_not_tried(report: Report) -> str:
     if any(not result.points for result in report.failures):
-        return "the checkout must first end well when nothing is killed: that scenario's crash points were not tried."
+        return "a scenario fails even without a crash, so its crash points were not tried. Fix that first."
     if not report.never_met:
         return ""
     known = sorted({point for result in report.recorded for point in result.reached})
     names = " or ".join(report.never_met)
-    return "\n  ".join([f"no crash point was tried that is like {names}: there is none. There are:", *known])
+    return "\n  ".join([f"no crash point matches {names}. The crash points are:", *known])
 
 
 @contextlib.contextmanager
@@ -317,7 +317,7 @@ def _progress_bar() -> Iterator[Callable[[int, int], None]]:
 def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
-        raise argparse.ArgumentTypeError("at least 1")
+        raise argparse.ArgumentTypeError("must be at least 1")
     return number
 
 
@@ -328,26 +328,44 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--app", type=Path, metavar="FILE", help="a Python file with a checkout_workflow(key) to test")
     parser.add_argument(
-        "--scenario", action="append", choices=list(SCENARIOS), metavar="NAME", help=f"of: {', '.join(SCENARIOS)}"
+        "--scenario",
+        action="append",
+        choices=list(SCENARIOS),
+        metavar="NAME",
+        help=f"play only this one of: {', '.join(SCENARIOS)}",
     )
     parser.add_argument(
-        "--point", action="append", metavar="NAME", help="only these crash points; * stands for anything"
+        "--point",
+        action="append",
+        metavar="NAME",
+        help="try only the crash points with this name; * stands for any text",
     )
-    parser.add_argument("--pairs", action="store_true", help="also kill each recovery, before each of its commits")
     parser.add_argument(
-        "--jobs", type=_positive, default=os.cpu_count() or 1, metavar="N", help="runs at a time (%(default)s)"
+        "--pairs", action="store_true", help="also kill each recovery, right before each of its commits"
     )
     parser.add_argument(
-        "--time-limit", type=float, default=30.0, metavar="SECONDS", help="a run that takes longer hangs (%(default)s)"
+        "--jobs", type=_positive, default=os.cpu_count() or 1, metavar="N", help="how many runs at a time (%(default)s)"
+    )
+    parser.add_argument(
+        "--time-limit",
+        type=float,
+        default=30.0,
+        metavar="SECONDS",
+        help="a run that takes longer counts as hung (%(default)s)",
     )
     parser.add_argument(
         "--soak",
         type=float,
         metavar="SECONDS",
-        help=f"instead: {soak.CUSTOMERS} customers buy, and the store is killed at random moments",
+        help=(
+            f"instead of scenarios: {soak.CUSTOMERS} customers buy for so long, and the store is killed at random "
+            "moments"
+        ),
     )
-    parser.add_argument("--seed", type=int, metavar="N", help="what the soak's customers and killer decide")
-    parser.add_argument("--workers", type=_positive, metavar="N", help="how many serve in the soak (1)")
+    parser.add_argument(
+        "--seed", type=int, metavar="N", help="the seed of the soak's random decisions; a random one by default"
+    )
+    parser.add_argument("--workers", type=_positive, metavar="N", help="how many workers serve in the soak (1)")
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
     return parser
 

@@ -22,7 +22,7 @@ _CUSTOMER = "anna"  # in every scenario she is the first to buy
 
 
 class PointNotMet(WidgetStoreError):
-    """The story does not reach the crash point that was asked for."""
+    """The scenario does not reach the crash point that was asked for."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Crash:
-    """A story in which the store was killed, or killed twice.
+    """A scenario in which the store was killed, once or several times.
 
     Attributes:
         points: The crash points at which it was killed, in order.
@@ -54,7 +54,7 @@ class Crash:
         recovered: What it held in the end.
         violations: The broken invariants in the end, a sentence each; none when all is well.
         story: What each process went through, as text.
-        lives: The crash points by which each process came, in order.
+        lives: The crash points that each process reached, in order.
     """
 
     points: tuple[str, ...]
@@ -69,16 +69,16 @@ class Crash:
 
 
 def crash_at(*points: str, story: str | Scenario = "paid", app: str | Path | None = None) -> Crash:
-    """Play a story on a database of its own, kill the store at a crash point, look, and let it recover.
+    """Play a scenario on a database of its own, kill the store at a crash point, look, and let it recover.
 
     Args:
         points: A crash point, or a pattern such as `*/*.mark_order_paid/effect/after`: the first that fits. A second
             one kills the process that recovers, and so on.
         story: What the customers do: a scenario, or the name of one in `SCENARIOS`.
-        app: A file with a checkout of one's own; the store's own checkout by default.
+        app: A file with a checkout of your own; the store's own checkout by default.
 
     Raises:
-        PointNotMet: When the story does not reach such a point; the message has those that it reaches.
+        PointNotMet: When the scenario does not reach such a point; the message has those that it reaches.
         AppFileError: When the file can't be used.
     """
     scenario = SCENARIOS[story] if isinstance(story, str) else story
@@ -91,11 +91,11 @@ def crash_at(*points: str, story: str | Scenario = "paid", app: str | Path | Non
         exact: tuple[str, ...] = ()
         result = run(bench, scenario, exact, look)
         for pattern in points:
-            exact = (*exact, _first_like(pattern, result, "recovery" if exact else "story"))
+            exact = (*exact, _first_like(pattern, result, "recovery" if exact else "scenario"))
             looks.clear()
             result = run(bench, scenario, exact, look)
     if result.verdict == Verdict.NOT_REACHED:
-        raise PointNotMet(f"No process reached {' then '.join(exact)} this time. Try once more.")
+        raise PointNotMet(f"No process reached {' then '.join(exact)} this time. Run it again.")
     *left, recovered = looks
     return Crash(exact, left, recovered, what_is_wrong(result), timeline(result), tuple(map(tuple, result.lives)))
 
@@ -113,7 +113,7 @@ def _first_like(pattern: str, result: Result, who: str) -> str:
         if fnmatchcase(point, pattern):
             return point
     if not result.reached:
-        raise PointNotMet(f"The story broke off before any crash point: {'; '.join(result.violations)}")
+        raise PointNotMet(f"The scenario ended before any crash point: {'; '.join(result.violations)}")
     by_which = "\n  ".join(dict.fromkeys(result.reached))
     raise PointNotMet(f"The {who} does not reach {pattern}.\nIt reaches:\n  {by_which}")
 

@@ -5,13 +5,15 @@ their own, which is attached under the name of the schema that they have on Post
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
 from widget_store.databases import Database
+from widget_store.lab.words import counted
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,8 @@ class Invariant:
     Attributes:
         name: What it is about, in a word or two.
         breaches: A query that gives a row for each breach, and none as long as all is well.
-        says: The sentence for such a row, with its columns in braces.
+        says: The sentence for such a row, with its columns in braces. Behind a colon, a number has the words that come
+            after it: those for one, and those for more.
     """
 
     name: str
@@ -31,7 +34,19 @@ class Invariant:
     def violations(self, connection: sa.Connection) -> list[str]:
         """A sentence for each breach."""
         rows = connection.execute(sa.text(self.breaches)).mappings()
-        return [f"{self.name}: {self.says.format_map(row)}" for row in rows]
+        return [f"{self.name}: {self.says.format_map(_with_counts(row))}" for row in rows]
+
+
+class _Count(int):
+    """A number that is followed by the words for one, or by those for more: `{:widget is|widgets are}`."""
+
+    def __format__(self, words: str) -> str:
+        one, _, many = words.partition("|")
+        return counted(self, one, many) if words else str(int(self))
+
+
+def _with_counts(row: Mapping[Any, Any]) -> dict[str, Any]:
+    return {str(name): _Count(value) if isinstance(value, int) else value for name, value in row.items()}
 
 
 INVARIANTS = (
@@ -42,13 +57,13 @@ INVARIANTS = (
         FROM products, (SELECT count(*) AS held FROM orders WHERE order_status <> -1) AS holding
         WHERE stock_added - inventory <> held
         """,
-        "{stock_added} widgets were put on the shelf; {inventory} are there and {held} are held by orders, "
-        "which makes {accounted}",
+        "{stock_added:widget was|widgets were} put on the shelf; {inventory:is|are} there and {held:is|are} held by "
+        "orders, which makes {accounted}",
     ),
     Invariant(
         "full shelf",
         "SELECT inventory FROM products WHERE inventory < 0 OR inventory > 100",
-        "{inventory} widgets are on a shelf for 0 to 100",
+        "{inventory:widget is|widgets are} on a shelf that has room for 0 to 100",
     ),
     Invariant(
         "settled",
@@ -61,7 +76,7 @@ INVARIANTS = (
         SELECT order_id, progress_remaining FROM orders
         WHERE order_status = 2 OR (order_status = 1) <> (progress_remaining = 0) OR progress_remaining < 0
         """,
-        "order {order_id} was paid, and its dispatch ended at {progress_remaining} steps to go",
+        "order {order_id} was paid, and its dispatch ended with {progress_remaining:step|steps} to go",
     ),
     Invariant(
         "workflows end",

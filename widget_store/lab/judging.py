@@ -30,7 +30,7 @@ Rule = Callable[[sa.Connection], Iterable[str]]
 
 
 def try_points(file: Path, *stories: str | Scenario, points: tuple[str, ...] = (), to_the_end: bool = False) -> Report:
-    """Play stories with a learner's checkout: undisturbed, and once for each crash point that fits a pattern.
+    """Play scenarios with a learner's checkout: undisturbed, and once for each crash point that fits a pattern.
 
     Args:
         file: The learner's file.
@@ -52,7 +52,7 @@ def must_be_safe(report: Report) -> int:
     for failure in report.failures:
         raise Wrong(in_a_line(failure))
     if report.never_met:
-        raise Wrong(f"Your checkout never reaches a step like {report.never_met[0].split('/')[1]}.")
+        raise Wrong(f"Your checkout never reaches a crash point like {report.never_met[0]}.")
     return len(report.results)
 
 
@@ -82,7 +82,7 @@ class Kill:
                 break
             result, looks = self._play(bench)
         if result.verdict == Verdict.NOT_REACHED:  # nothing was tried, so nothing was survived
-            return f"Your checkout never reaches {self.point}."
+            return f"Your checkout never reaches the crash point {self.point}."
         *deaths, end = looks
         if deaths and deaths[0]:
             return f"Killed {describe(self.point)}: {'; '.join(deaths[0])}."
@@ -124,10 +124,10 @@ def must_survive(file: Path, kills: Sequence[Kill]) -> int:
 
 def in_a_line(run: Result) -> str:
     """What went wrong in a run."""
-    where = f", killed {describe(run.points[-1])}" if run.points else ", with nothing killed"
+    where = f"killed {describe(run.points[-1])}" if run.points else "without a crash"
     if run.verdict == Verdict.HUNG:
-        where += ", it came to no end"
-    return f"In the story “{run.scenario}”{where}: {'; '.join(what_is_wrong(run))}."
+        where += ", it did not finish"
+    return f"In the scenario “{run.scenario}”, {where}: {'; '.join(what_is_wrong(run))}."
 
 
 def must_be_equal(answer: object, truth: Mapping[str, Any], witness: str = "the database has") -> None:
@@ -142,9 +142,9 @@ def must_be_equal(answer: object, truth: Mapping[str, Any], witness: str = "the 
         Wrong: With each entry that differs.
     """
     if not isinstance(answer, dict) or set(answer) != set(truth):
-        raise Wrong(f"The answer is a dictionary with {', '.join(map(repr, truth))}.")
+        raise Wrong(f"The answer must be a dictionary with these keys: {', '.join(map(repr, truth))}.")
     differences = [
-        f"{name}: you said {answer[name]!r}, and {witness} {seen!r}"
+        f"{name}: you said {answer[name]!r}, but {witness} {seen!r}"
         for name, seen in truth.items()
         if not _is_the_same(answer[name], seen)
     ]
@@ -168,6 +168,6 @@ def function_in(file: Path, name: str) -> Callable[..., Any]:
     except Exception as failure:  # noqa: BLE001 - whatever it was, it is the learner's
         raise Wrong(f"{file.as_posix()} can't be run: {type(failure).__name__}: {failure}") from None
     if not callable(function):
-        raise Wrong(f"{file.as_posix()} defines no function {name}.")
+        raise Wrong(f"{file.as_posix()} defines no function {name}. Define one.")
     result: Callable[..., Any] = function
     return result

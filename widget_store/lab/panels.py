@@ -11,7 +11,8 @@ from widget_store.crashes import checkout_points
 from widget_store.errors import WidgetStoreError
 from widget_store.lab.panel import Panel, as_message, button, in_a_row, refresh_button
 from widget_store.lab.store import Store, StoreRefused, behind_hub
-from widget_store.lab.timeline import draw, stories
+from widget_store.lab.timeline import draw, legend, stories
+from widget_store.lab.words import counted
 
 _NOW = "now"
 
@@ -41,7 +42,7 @@ class Customer:
         if self.payment_id is None:
             self.payment_id = self.store.buy()
             self.purchases += 1
-        self.says = "The store holds a widget for you. Now pay, or decline."
+        self.says = "The store has reserved a widget for you. Now pay, or decline."
 
     def pay(self) -> None:
         """Pay for the purchase."""
@@ -61,7 +62,7 @@ class Customer:
     def restock(self) -> None:
         """Fill the shelf."""
         added = self.store.restock()
-        self.says = f"{added} {'widget was' if added == 1 else 'widgets were'} put on the shelf."
+        self.says = f"{counted(added, 'widget was', 'widgets were')} put on the shelf."
 
     def _settle(self, report: Callable[[str], int]) -> int | None:
         payment_id = self.payment_id or self._settled_id  # a second click reports the same payment once more
@@ -94,7 +95,9 @@ class Lab(Panel):
         self.pay = button("Pay", "check", "success", "Report the payment as paid")
         self.decline = button("Decline", "times", "", "Report the payment as failed")
         self.restock = button("Restock", "cubes", "", "Fill the shelf")
-        self.crash = button("Crash", "bolt", "danger", "Kill the serving process with SIGKILL")
+        self.crash = button(
+            "Crash", "bolt", "danger", "Kill the serving process with SIGKILL, now or at the chosen crash point"
+        )
         self.again = refresh_button()
         self.when = widgets.Dropdown(
             options=[(_NOW, _NOW), *((words, point) for point, words in self.points.items())],
@@ -156,20 +159,20 @@ class Lab(Panel):
 
     def _look(self) -> None:
         if not self.store.is_open():
-            self.shelf.value = "■ The store is closed. Run the cell that opened it again."
+            self.shelf.value = "■ The store is closed. To open it, run its cell again."
             return
         shelf = self.store.state.books()
         process = "● the store is running"
         if not self.store.is_running():
             process = "■ the store is stopped"
         elif self.store.deaths and self.store.deaths[-1].back_at is None:
-            process = "✖ the store is dead, and coming back"
+            process = "✖ the store is dead, and is being restarted"
         self.shelf.value = (
-            f"<b>{shelf['on the shelf']}</b> widgets on the shelf, <b>{shelf['held by orders']}</b> held by orders. "
+            f"On the shelf: <b>{shelf['on the shelf']}</b>. Held by orders: <b>{shelf['held by orders']}</b>. "
             f"Process: {process}."
         )
-        pictures = [draw(story, self.store.deaths) for story in stories(self.store.state)]
-        self.timeline.value = "".join(pictures) or "<p>No workflow yet: there is no timeline to draw.</p>"
+        pictures = "".join(draw(story, self.store.deaths) for story in stories(self.store.state))
+        self.timeline.value = legend() + pictures if pictures else "<p>No workflow yet, so there is no timeline.</p>"
 
     def _made(self) -> dict[str, int]:
         return {"buy": self.customer.purchases, "pay": self.customer.payments, "crash": len(self.store.deaths)}
@@ -180,7 +183,7 @@ class Lab(Panel):
         self.customer.says = (
             "The serving process was killed. Its supervisor starts it again."
             if point == _NOW
-            else f"The process will die {self.points[point]}, when a checkout gets there. Buy or pay now."
+            else f"Armed: the process will die {self.points[point]}. Now buy or pay, until a checkout gets there."
         )
 
     def _do(self, action: Callable[[], None]) -> None:
@@ -204,7 +207,7 @@ class Lab(Panel):
 def _link(store: Store) -> str:
     """A link to the storefront page that the learner's own browser can reach, if there is a way."""
     if "COLAB_RELEASE_TAG" in os.environ:
-        return "The same store as a web page: your browser can't reach it on Colab. The buttons do the same."
+        return "On Colab, your browser can't reach the store's web page. The buttons here do the same."
     hub = behind_hub()
     port = store.url.rpartition(":")[2]
     address = f"{hub}proxy/{port}/" if hub else f"{store.url}/"

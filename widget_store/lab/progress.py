@@ -57,7 +57,7 @@ def main(folder: Path) -> int:
             if exercise.notebook == lesson.name[:2]:
                 print(f"  {progress.of(exercise.name).value} {exercise.name}: {exercise.asks}")
     solved = sum(progress.of(exercise.name) == Outcome.SOLVED for exercise in exercises)
-    print(f"\n{solved} of {len(exercises)} solved in {folder}.   ✔ solved   ✘ tried   … not yet")
+    print(f"\n{solved} of {len(exercises)} solved in {folder}.   ✔ solved   ✘ tried, not solved   … not tried")
     return 0
 
 

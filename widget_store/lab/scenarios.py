@@ -24,7 +24,7 @@ class Answer:
 
 
 class Customer(Protocol):
-    """What a story can do. Each call is repeated until it is answered, whatever dies in between."""
+    """What a scenario can do. Each call is repeated until it is answered, whatever dies in between."""
 
     def buy(self, key: str) -> Answer:
         """Start a checkout."""
@@ -47,7 +47,7 @@ class Customer(Protocol):
 
 @dataclass(frozen=True)
 class Scenario:
-    """A story, and how it ends whatever is killed.
+    """What customers do, and how it ends, whatever is killed.
 
     Attributes:
         name: What happens, in a word or two.
@@ -57,7 +57,7 @@ class Scenario:
         payment_timeout: Seconds a checkout waits for its payment.
         only: A pattern of the crash points that this scenario is about; all of them by default.
         dispatch_interval: Seconds a dispatch step takes: by default as short as DBOS still makes a checkpoint for.
-        rules: What else must be true in the end. Each looks at the database, and returns a sentence a violation.
+        rules: What else must be true in the end. Each looks at the database, and returns a sentence for each violation.
     """
 
     name: str

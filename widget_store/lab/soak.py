@@ -33,6 +33,7 @@ from widget_store.databases.throwaway import open_databases
 from widget_store.errors import StoreDidNotStart
 from widget_store.lab import invariants
 from widget_store.lab.crash_run import authors_violations
+from widget_store.lab.words import counted
 from widget_store.machine import SWITCH
 from widget_store.processes import warm_processes
 from widget_store.schema import OrderStatus
@@ -171,7 +172,7 @@ class _Soak:
             self._longest_outage = max(self._longest_outage, time.monotonic() - dies_at)
 
     def _so_far(self) -> str:
-        return f"{self._kills} kills, {self._crowd.checkouts} checkouts"
+        return f"{counted(self._kills, 'kill')}, {counted(self._crowd.checkouts, 'checkout')}"
 
 
 def _unrest(connection: sa.Connection) -> Iterator[str]:
@@ -359,7 +360,7 @@ class _Customer:
                     return answer
                 reason = answer.text
             time.sleep(_LOOK_AGAIN_SECONDS)
-        raise _NoAnswer(f"{method} {path} had none in time: {reason or 'silence'}")
+        raise _NoAnswer(f"{method} {path} was not answered in time: {reason or 'no answer at all'}")
 
 
 class _NoAnswer(Exception):
@@ -375,7 +376,7 @@ def _broken_promises(connection: sa.Connection, customers: list[dict[str, _Promi
     if len(orders) != len(keys):
         yield f"one order a key: {len(orders)} orders for {len(keys)} keys"
     for key in told.keys() - keys:
-        yield f"promises: there is no checkout for {key}, and its customer had an answer"
+        yield f"promises: there is no checkout for {key}, but its customer had an answer"
     holders = Counter(promise.order_id for promise in told.values() if promise.order_id is not None)
     for order_id, count in holders.items():
         if count > 1:
@@ -384,7 +385,7 @@ def _broken_promises(connection: sa.Connection, customers: list[dict[str, _Promi
         if promise.order_id is not None and orders.get(promise.order_id) != promise.end:
             found = orders.get(promise.order_id)
             status = "not there" if found is None else OrderStatus(found).name
-            yield f"promises: order {promise.order_id} of {key} is {status}, and was to be {promise.end.name}"
+            yield f"promises: order {promise.order_id} of {key} is {status} (should be {promise.end.name})"
 
 
 class _Store:
@@ -467,12 +468,15 @@ def main(plan: Plan, *, as_json: bool) -> int:
         print(json.dumps({key: told[key] for key in ("seconds", "kills", "checkouts", "violations", "seed")}, indent=2))
     else:
         print(
-            f"{report.seconds:g} s with {CUSTOMERS} customers (seed {report.seed}): {report.kills} kills, "
-            f"{report.checkouts} checkouts, {report.answers} answers, longest outage {report.longest_outage:g} s, "
-            f"{len(report.violations)} violations"
+            f"{report.seconds:g} s with {CUSTOMERS} customers (seed {report.seed}): {counted(report.kills, 'kill')}, "
+            f"{counted(report.checkouts, 'checkout')}, {counted(report.answers, 'answer')}, longest outage "
+            f"{report.longest_outage:g} s, {counted(len(report.violations), 'violation')}"
         )
         for violation in report.violations:
             print(f"  {violation}")
     if not report.kills or not report.checkouts:
-        print("widget-store crash-test: nothing was killed, or nothing was sold: soak longer.", file=sys.stderr)
+        print(
+            "widget-store crash-test: nothing was killed, or nothing was sold. Give --soak more seconds.",
+            file=sys.stderr,
+        )
     return 0 if report.passed else 1

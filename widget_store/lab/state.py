@@ -9,15 +9,9 @@ import sqlalchemy as sa
 from dbos import DBOSClient, WorkflowStatus
 from sqlalchemy.engine import make_url
 
+from widget_store.crashes import plain_name
 from widget_store.databases import Database
 from widget_store.schema import OrderStatus, metadata, orders, products
-
-_PLAIN_NAMES = {
-    "DBOS.recv": "wait for the payment",
-    "DBOS.sleep": "sleep",
-    "DBOS.setEvent": "publish",
-    "dispatch_order_workflow": "start the dispatch",
-}
 
 _DBOS_TABLES = ("datasource_", "dbos_")  # on SQLite, what DBOS keeps beside the store's tables
 
@@ -55,7 +49,7 @@ class State:
         return self._client
 
     def query(self, sql: str, **values: Any) -> pd.DataFrame:
-        """What a query of one's own finds, in the store's tables and in DBOS's; it can change nothing.
+        """What a query of your own finds, in the store's tables and in DBOS's; it can change nothing.
 
         Args:
             sql: A statement. DBOS's tables may be written with their schema, as in `dbos.workflow_status`, or without.
@@ -156,7 +150,7 @@ class State:
         return [
             Step(
                 number=step["function_id"],
-                name=_plain_name(step["function_name"], events.get(step["function_id"])),
+                name=_plain_name(step["function_name"], events.get(step["function_id"]), workflow_id),
                 result=_plain_result(step["function_name"], step["output"], step["error"]),
                 started_at=(step["started_at_epoch_ms"] or 0) / 1000,
                 ended_at=(step["completed_at_epoch_ms"] or step["started_at_epoch_ms"] or 0) / 1000,
@@ -198,9 +192,13 @@ def _engine_that_only_reads(database: Database) -> sa.Engine:
     return engine
 
 
-def _plain_name(function_name: str, event: str | None) -> str:
-    name = _PLAIN_NAMES.get(function_name, function_name)
-    return name if event is None else f"{name} {event}"
+def _plain_name(function_name: str, event: str | None, workflow_id: str) -> str:
+    if function_name == "DBOS.setEvent":
+        return plain_name(f"set_event {event or ''}").strip()
+    if function_name in {"DBOS.recv", "DBOS.sleep"}:
+        is_checkout = "." not in workflow_id  # a customer's key has no dot, and that of a dispatch has one
+        return plain_name(function_name.removeprefix("DBOS."), in_checkout=is_checkout)
+    return plain_name(function_name)
 
 
 def _plain_result(function_name: str, output: object, error: Exception | None) -> str:

@@ -142,7 +142,7 @@ class Store:
         Raises:
             StoreRefused: When no crash point can have such a name.
         """
-        _wait_until(lambda: self._watched_pid == self.worker_pid(), "the one who notes the time of death")
+        _wait_until(lambda: self._watched_pid == self.worker_pid(), "the thread that notes crashes")
         if at is None:
             deaths = len(self.deaths)
             psutil.Process(self.worker_pid()).kill()
@@ -290,7 +290,7 @@ class Store:
         """What the database holds, as tables: readable also while the store is dead."""
         if self._state is None:
             if self._database is None:
-                raise StoreDidNotStart("The store was never started: call start() first.")
+                raise StoreDidNotStart("The store was never started. Call start() first.")
             self._state = State(self._database)
         return self._state
 
@@ -329,8 +329,8 @@ class Store:
         if process is None:
             raise StoreDidNotStart("The store isn't running. Run the cell that started it again, or call start().")
         if not _is_alive(process):
-            why = self._output.error() or "something killed it."
-            raise StoreDidNotStart(f"The store has ended: {why}\nstart() starts it again.")
+            why = self._output.error() or "something killed its process."
+            raise StoreDidNotStart(f"The store has ended: {why}\nTo start it again, call start().")
 
     def _ask(self, method: str, path: str) -> httpx.Response:
         """Ask until there is an answer."""
@@ -415,7 +415,11 @@ class _Output:
         deadline = time.monotonic() + _START_WITHIN_SECONDS
         while not self.url:
             if self._is_over or time.monotonic() > deadline:
-                how = "ended before it was ready" if self._is_over else f"was silent for {_START_WITHIN_SECONDS:.0f} s"
+                how = (
+                    "ended before it was ready"
+                    if self._is_over
+                    else f"was not ready after {_START_WITHIN_SECONDS:.0f} s"
+                )
                 raise StoreDidNotStart(self.error() or f"The store {how}. It printed:\n{self.text() or 'nothing'}")
             time.sleep(_TRY_AGAIN_SECONDS)
 
@@ -514,5 +518,7 @@ def _wait_until(is_so: Callable[[], bool], what: str, within: float = _START_WIT
     deadline = time.monotonic() + within
     while not is_so():
         if time.monotonic() > deadline:
-            raise StoreDidNotStart(f"Waited {within:.0f} s for {what}, in vain. See `widget-store doctor`.")
+            raise StoreDidNotStart(
+                f"{within:.0f} s were not enough for {what}. In a terminal, `widget-store doctor` looks for the cause."
+            )
         time.sleep(_TRY_AGAIN_SECONDS)

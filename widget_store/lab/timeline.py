@@ -7,6 +7,7 @@ from html import escape
 
 from widget_store.lab.state import State, Step
 from widget_store.lab.store import Death
+from widget_store.lab.words import duration
 from widget_store.schema import DISPATCH_STEPS
 from widget_store.workflows import dispatch_order_workflow
 
@@ -25,6 +26,8 @@ stroke: var(--jp-layout-color0, #fff); stroke-linejoin: round; }
 .ws-timeline .away { fill: url(#ws-hatch); stroke: var(--jp-error-color1, #c62828); }
 .ws-timeline .hatch { stroke: var(--jp-error-color1, #c62828); stroke-width: 2; stroke-opacity: .5; }
 .ws-timeline .crash { fill: var(--jp-error-color1, #c62828); font-weight: 600; }
+.ws-timeline.keys { display: flex; flex-wrap: wrap; gap: 2px 18px; min-width: 0; margin: 4px 0; }
+.ws-timeline.keys svg { vertical-align: -2px; }
 @media (forced-colors: active) {
 .ws-timeline { color: CanvasText; }
 .ws-timeline text, .ws-timeline .crash { fill: CanvasText; stroke: Canvas; }
@@ -33,9 +36,19 @@ stroke: var(--jp-layout-color0, #fff); stroke-linejoin: round; }
 """
 
 
+_KEYS = {
+    "step": "a step with a checkpoint",
+    "wait": "waited",
+    "again": "↻ the checkpoint was written after a recovery",
+    "away": "✖ no process: it was killed",
+}
+"""Each shape by its class, and what it means."""
+_DISPATCH = "dispatch: its progress steps (set_order_progress), in a workflow of their own"
+
+
 @dataclass(frozen=True)
 class OrderStory:
-    """One order's steps, those of its checkout and of its dispatch.
+    """One order's steps: those of its checkout and of its dispatch.
 
     Attributes:
         title: What to call it: "Order 3: DISPATCHED".
@@ -67,10 +80,20 @@ def stories(state: State, limit: int = 2) -> list[OrderStory]:
         ]
         order_id = next((int(step.result) for step in steps if step.name == "create_order"), None)
         status = statuses.get(order_id, "not created yet")
-        title = f"Order {order_id}: {status}" if order_id else f"An order, {status}"
+        title = f"Order {order_id}: {status}" if order_id else f"New order: {status}"
         running = any(one.status in {"PENDING", "ENQUEUED"} for one in [checkout, *children])
         found.append(OrderStory(title, steps, dispatch, ended=not running))
     return found
+
+
+def legend() -> str:
+    """What the shapes and marks of the pictures mean, as HTML."""
+    keys = "".join(
+        f'<span><svg width="26" height="14" aria-hidden="true"><rect class="{shape}" x="2" y="2" width="22" height="10"'
+        f' rx="3"/></svg> {words}</span>'
+        for shape, words in _KEYS.items()
+    )
+    return f'<style>{_STYLE}</style><p class="ws-timeline keys">{keys}<span>{_DISPATCH}</span></p>'
 
 
 def draw(story: OrderStory, deaths: Sequence[Death], now: float | None = None) -> str:
@@ -79,16 +102,17 @@ def draw(story: OrderStory, deaths: Sequence[Death], now: float | None = None) -
     Args:
         story: The order to draw.
         deaths: The deaths of the serving process; those outside the story's time are left out.
-        now: Seconds since 1970, for a story that goes on.
+        now: Seconds since 1970; the time of the clock by default.
     """
     every_step = [*story.checkout, *story.dispatch]
     if not every_step:
         return f"<p>{escape(story.title)}: no step has a checkpoint yet.</p>"
     start = min(step.started_at for step in every_step)
-    end = max(step.ended_at for step in every_step) if story.ended else (now or time.time())
+    now = time.time() if now is None else now
+    end = max(step.ended_at for step in every_step) if story.ended else now
     during = [death for death in deaths if start <= death.died_at <= end]
     end = max([end, start + _SECONDS_SHOWN_AT_LEAST, *(death.back_at or end for death in during)])
-    picture = _Picture(start, end, [death.back_at for death in during if death.back_at is not None])
+    picture = _Picture(start, end, now, [death.back_at for death in during if death.back_at is not None])
     rows = [(step.name, [step]) for step in story.checkout]
     if story.dispatch:
         rows.append((f"dispatch, {len(story.dispatch)} of {DISPATCH_STEPS}", story.dispatch))
@@ -98,8 +122,9 @@ def draw(story: OrderStory, deaths: Sequence[Death], now: float | None = None) -
 class _Picture:
     """Seconds and steps on one side, pixels and shapes on the other."""
 
-    def __init__(self, start: float, end: float, recoveries: list[float]) -> None:
+    def __init__(self, start: float, end: float, now: float, recoveries: list[float]) -> None:
         self._start = start
+        self._now = min(now, end)
         self._scale = (_WIDTH - _LABELS - 70) / (end - start)
         self._seconds = end - start
         self._recoveries = recoveries
@@ -151,7 +176,7 @@ class _Picture:
                     f' width="{max(6.0, right - left):.1f}" height="12" rx="3"/>'
                 )
         last = steps[-1]
-        note = f"{(last.ended_at - last.started_at) * 1000:.0f} ms" if len(steps) == 1 else ""
+        note = duration(last.ended_at - last.started_at) if len(steps) == 1 else ""
         if self._ran_again(last):
             note += " ↻ after recovery"
         x = max(self._x(last.ended_at), self._x(last.started_at) + 6) + 6
@@ -163,12 +188,14 @@ class _Picture:
         return shapes
 
     def _away(self, deaths: Sequence[Death], height: float) -> list[str]:
-        """A hatched band for each time the process was dead, with as much of a label as there is room for."""
+        """A hatched band for each time the process was dead, until now at most, with a label where there is room."""
         shapes = []
         next_ones = [*(self._x(death.died_at) for death in deaths), float("inf")][1:]
         for death, next_left in zip(deaths, next_ones, strict=True):
-            left, right = self._x(death.died_at), self._x(death.back_at or self._start + self._seconds)
-            label = "✖ crash" if death.back_at is None else f"✖ crash, dead for {death.back_at - death.died_at:.1f} s"
+            left, right = self._x(death.died_at), self._x(self._now if death.back_at is None else death.back_at)
+            label = "✖ crash"
+            if death.back_at is not None:
+                label += f", dead for {duration(death.back_at - death.died_at)}"
             shapes.append(
                 f'<rect class="away" x="{left}" y="{_TOP - 8}" width="{max(3.0, right - left):.1f}"'
                 f' height="{height - _TOP + 8}"/>'

@@ -66,7 +66,10 @@ class WorkerProcess:
                     raise StoreDidNotStart(text)
                 self.name, self.url = text
                 return
-        raise StoreDidNotStart("A worker died, or fell silent, before it was ready.")
+        raise StoreDidNotStart(
+            f"A worker died, or was not ready after {_READY_WITHIN_SECONDS:.0f} s. `widget-store doctor` looks "
+            "for the cause."
+        )
 
     def is_alive(self) -> bool:
         """Whether its process runs."""

@@ -204,7 +204,7 @@ class Workers:
         """
         self._wait_until(
             lambda: all(self.state.status_of(each) == OrderStatus.DISPATCHED for each in order_ids),
-            f"the dispatch of order {', '.join(map(str, order_ids))}",
+            f"the dispatch of order{'s' if len(order_ids) > 1 else ''} {', '.join(map(str, order_ids))}",
         )
 
     def wait_until_idle(self) -> None:
@@ -222,7 +222,7 @@ class Workers:
         """What the database holds, as tables: readable also while every worker is dead."""
         if self._state is None:
             if self._database is None:
-                raise StoreDidNotStart("The workers were never started, or are closed: run the cell that starts them.")
+                raise StoreDidNotStart("The workers were never started, or are closed. Run the cell that starts them.")
             self._state = State(self._database)
         return self._state
 
@@ -328,7 +328,7 @@ class Workers:
                 return worker
         living = ", ".join(self.alive())
         fix = "" if living else f" {START_AGAIN}"
-        raise WorkerIsDead(f"{name} does not live. Those that live: {living or 'none'}.{fix}")
+        raise WorkerIsDead(f"{name} is not running. Running workers: {living or 'none'}.{fix}")
 
     def _ask(self, path: str, at: str | None) -> str:
         """Ask until there is an answer; only the one worker, if one is named."""
@@ -361,9 +361,12 @@ class Workers:
             if is_done:
                 return
             if not self.alive():
-                raise WorkerIsDead(f"No worker lives: nobody will see to {what}. {START_AGAIN}")
+                raise WorkerIsDead(f"All workers are dead, so {what} will not happen. {START_AGAIN}")
             if time.monotonic() > deadline:
-                raise StoreDidNotStart(f"Waited {_ANSWER_WITHIN_SECONDS:.0f} s for {what}, in vain.")
+                raise StoreDidNotStart(
+                    f"{_ANSWER_WITHIN_SECONDS:.0f} s were not enough for {what}. Run the cell again. If that does "
+                    "not help, see `widget-store doctor`."
+                )
             time.sleep(_LOOK_AGAIN_SECONDS)
 
     def _unfinished(self) -> list[WorkflowStatus]:
@@ -388,7 +391,7 @@ def _worker_of(workflow: WorkflowStatus) -> str:
 
 
 def _lives(is_alive: bool) -> str:
-    return "lives" if is_alive else "is dead"
+    return "is running" if is_alive else "is dead"
 
 
 def _reason(response: httpx.Response) -> str:

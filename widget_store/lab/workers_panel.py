@@ -23,7 +23,7 @@ border-top: 1px solid color-mix(in srgb, currentColor 30%, transparent); }
 
 @dataclass
 class Crowd:
-    """Customers of several workers: each goes to the next worker that lives, as behind a load balancer.
+    """Customers of several workers: each goes to the next living worker, as behind a load balancer.
 
     Attributes:
         workers: The workers.
@@ -49,7 +49,7 @@ class Crowd:
         worker = self._next()
         self.unpaid.append(self.workers.buy(at=worker))
         self.purchases += 1
-        self.says = f"Bought at {worker}: it holds a widget, and waits for the payment."
+        self.says = f"Bought at {worker}: it has reserved a widget, and waits for the payment."
 
     def pay(self) -> None:
         """Pay for the oldest purchase that is unpaid, at whichever worker is next."""
@@ -74,7 +74,7 @@ class Crowd:
     def _next(self) -> str:
         living = self.workers.alive()
         if not living:
-            raise WorkerIsDead(f"No worker lives. {START_AGAIN}")
+            raise WorkerIsDead(f"All workers are dead. {START_AGAIN}")
         self._turn += 1
         return living[self._turn % len(living)]
 
@@ -90,7 +90,9 @@ class WorkersPanel(Panel):
         self.workers = workers
         self.crowd = Crowd(workers)
         self.buy = button("Buy a widget", "shopping-cart", "primary", "Start a checkout at the next living worker")
-        self.pay = button("Pay", "check", "success", "Report the oldest open payment as paid, to the next one")
+        self.pay = button(
+            "Pay", "check", "success", "Report the oldest open payment as paid, to the next living worker"
+        )
         self.again = refresh_button()
         self.kill: dict[str, widgets.Button] = {}
         self.state_of: dict[str, widgets.HTML] = {}
@@ -135,8 +137,8 @@ class WorkersPanel(Panel):
             return
         # They have killed another one. Nobody would be left who takes over.
         self.crowd.says = (
-            f"{name} was not killed: it is the last that lives. "
-            "To see the story as it is told, run again from the cell with Workers.fresh."
+            f"{name} was not killed: it is the last living worker. "
+            "To follow the lesson as written, run again from the cell with Workers.fresh."
         )
         self._do(lambda: None)
 
@@ -160,7 +162,7 @@ class WorkersPanel(Panel):
         is_open = orders["status"].isin([OrderStatus.PENDING.name, OrderStatus.PAID.name])
         for name, shown in self.state_of.items():
             theirs = sorted(orders.index[is_open & (orders["worker"] == name)])
-            state = "● lives" if name in living else "✖ is dead"
+            state = "● is running" if name in living else "✖ is dead"
             shown.value = f"<b>{escape(name)}</b> {state}, {_has(theirs)}"
             self.kill[name].disabled = name not in living
         rows = "".join(
@@ -205,7 +207,7 @@ class WorkersPanel(Panel):
         self.orders.value = f"<p>⚠ {escape(str(failure))}</p>"
 
 
-_CLOSED = "■ The workers are closed. Run the cell that starts them again."
+_CLOSED = "■ The workers are closed. To start them, run their cell again."
 
 
 def _has(order_ids: list[int]) -> str:

@@ -1,4 +1,4 @@
-# says: In the story “declined”, with nothing killed: stock: 100 widgets were put on the shelf; 99 are there
+# says: In the scenario “declined”, without a crash: stock: 100 widgets were put on the shelf; 99 are there
 from dbos import DBOS, SetWorkflowID
 
 from widget_store.transactions import (

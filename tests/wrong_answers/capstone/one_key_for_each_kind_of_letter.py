@@ -1,4 +1,4 @@
-# says: In the story “two customers”
+# says: In the scenario “two customers”
 """A checkout that confirms by mail what is paid, and takes it back within its dispatch."""
 
 import sqlalchemy as sa

@@ -1,4 +1,4 @@
-# says: the order is PAID, and the outbox does not know
+# says: the order is PAID, but paid-1 is not in the outbox
 """A checkout that confirms by mail what is paid, and takes it back within its dispatch."""
 
 import sqlalchemy as sa

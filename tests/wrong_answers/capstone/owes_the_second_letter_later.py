@@ -1,4 +1,4 @@
-# says: the order is CANCELLED, and refunded-1 is not in the outbox
+# says: the order is CANCELLED, but refunded-1 is not in the outbox
 """A checkout that confirms by mail what is paid, and takes it back within its dispatch."""
 
 import sqlalchemy as sa

@@ -1,4 +1,4 @@
-# says: An empty shelf should be answered with 409
+# says: Answer with 409 when the shelf is empty
 from dbos import DBOS, SetWorkflowID
 from fastapi import APIRouter, HTTPException
 from fastapi.responses import PlainTextResponse

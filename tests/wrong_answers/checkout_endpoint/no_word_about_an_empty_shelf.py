@@ -1,4 +1,4 @@
-# says: that is to be answered with 409
+# says: answer with 409 then
 from dbos import DBOS, SetWorkflowID
 from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse

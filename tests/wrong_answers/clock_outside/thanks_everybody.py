@@ -1,4 +1,4 @@
-# says: waited for more than 1 s before paying, and was thanked
+# says: waited for more than 1 s before paying, but was thanked
 from dbos import DBOS, SetWorkflowID
 
 from widget_store.transactions import (

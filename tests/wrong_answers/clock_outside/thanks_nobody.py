@@ -1,4 +1,4 @@
-# says: and thank_for_quick_payment was not called
+# says: but thank_for_quick_payment was not called
 from dbos import DBOS, SetWorkflowID
 
 from widget_store.transactions import (

@@ -1,4 +1,4 @@
-# says: somebody else's letter
+# says: another customer's letter
 import sqlalchemy as sa
 from dbos import DBOS, SetWorkflowID
 

@@ -1,4 +1,4 @@
-# says: paid-1 is noted as sent, and not delivered
+# says: paid-1 is noted as sent, but not delivered
 import sqlalchemy as sa
 from dbos import DBOS, SetWorkflowID
 

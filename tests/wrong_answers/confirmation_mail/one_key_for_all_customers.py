@@ -1,4 +1,4 @@
-# says: In the story “two customers”
+# says: In the scenario “two customers”
 import sqlalchemy as sa
 from dbos import DBOS, SetWorkflowID
 

@@ -1,4 +1,4 @@
-# says: paid-1 is owed, and the order is still PENDING
+# says: paid-1 is in the outbox, but the order is still PENDING
 import sqlalchemy as sa
 from dbos import DBOS, SetWorkflowID
 

@@ -1,4 +1,4 @@
-# says: the order is PAID, and the outbox does not know
+# says: the order is PAID, but paid-1 is not in the outbox
 import sqlalchemy as sa
 from dbos import DBOS, SetWorkflowID
 

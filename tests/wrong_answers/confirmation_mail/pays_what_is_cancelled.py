@@ -1,4 +1,4 @@
-# says: Ask for PENDING in the UPDATE itself
+# says: Check for PENDING in the UPDATE itself
 import sqlalchemy as sa
 from dbos import DBOS, SetWorkflowID
 

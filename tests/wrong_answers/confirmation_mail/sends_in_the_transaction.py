@@ -1,4 +1,4 @@
-# says: No step send of its own hands the letter over
+# says: The letter is not sent by a step of its own
 import sqlalchemy as sa
 from dbos import DBOS, SetWorkflowID
 

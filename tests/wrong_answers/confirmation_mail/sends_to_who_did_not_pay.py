@@ -1,4 +1,4 @@
-# says: In the story “declined”
+# says: In the scenario “declined”
 import sqlalchemy as sa
 from dbos import DBOS, SetWorkflowID
 

@@ -1,4 +1,4 @@
-# says: its dispatch ended at 1 steps to go
+# says: its dispatch ended with 1 step to go
 from dbos import DBOS, SetWorkflowID
 
 from widget_store.schema import DISPATCH_STEPS

@@ -1,4 +1,4 @@
-# says: only 0 of its waits have a checkpoint
+# says: of its waits only 0 left a checkpoint
 import time
 
 from dbos import DBOS, SetWorkflowID

@@ -1,4 +1,4 @@
-# says: anna and bert is still CANCELLED
+# says: still CANCELLED: the checkout of anna and of bert
 from dbos import DBOSClient
 
 

@@ -1,4 +1,4 @@
-# says: The store is dead while fix runs: nobody can give a result
+# says: The store is dead while fix runs: no workflow can give a result
 from dbos import DBOSClient
 
 

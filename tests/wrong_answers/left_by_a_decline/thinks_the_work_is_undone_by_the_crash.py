@@ -1,4 +1,4 @@
-# says: widgets on the shelf: you said 99, and it was 100
+# says: widgets on the shelf: you said 99, but it was 100
 answer = {
     "order": "PENDING",
     "widgets on the shelf": 99,

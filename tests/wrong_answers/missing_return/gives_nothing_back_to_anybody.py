@@ -1,4 +1,4 @@
-# says: In the story “sold out”
+# says: In the scenario “sold out”
 from dbos import DBOS, SetWorkflowID
 
 from widget_store.transactions import (

@@ -1,4 +1,4 @@
-# says: An order was CANCELLED with 0 of 10 steps to go, and your rule said nothing
+# says: An order was CANCELLED with 0 of 10 steps to go, but your rule reported nothing
 """A rule of your own for the crash test, and the store's own checkout to try it on."""
 
 import sqlalchemy as sa

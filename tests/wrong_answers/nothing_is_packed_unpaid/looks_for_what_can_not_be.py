@@ -1,4 +1,4 @@
-# says: your rule said nothing
+# says: your rule reported nothing
 """A rule of your own for the crash test, and the store's own checkout to try it on."""
 
 import sqlalchemy as sa

@@ -1,4 +1,4 @@
-# says: your rule returned None, and should return a list
+# says: your rule returned None, but must return a list
 """A rule of your own for the crash test, and the store's own checkout to try it on."""
 
 import sqlalchemy as sa

@@ -1,4 +1,4 @@
-# says: your rule returned a text, and should return a list
+# says: your rule returned a text, but must return a list
 """A rule of your own for the crash test, and the store's own checkout to try it on."""
 
 import sqlalchemy as sa

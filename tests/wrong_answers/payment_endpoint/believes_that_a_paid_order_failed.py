@@ -1,4 +1,4 @@
-# says: was believed of a paid order
+# says: payment has failed was answered with 200
 import sqlalchemy as sa
 from dbos import DBOS
 from fastapi import APIRouter, HTTPException

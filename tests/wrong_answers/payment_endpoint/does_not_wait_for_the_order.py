@@ -1,4 +1,4 @@
-# says: The answer is to be the order
+# says: The answer must be the order's id
 import sqlalchemy as sa
 from dbos import DBOS
 from fastapi import APIRouter, HTTPException

@@ -1,4 +1,4 @@
-# says: came to no end
+# says: did not finish
 import sqlalchemy as sa
 from dbos import DBOS
 from fastapi import APIRouter, HTTPException

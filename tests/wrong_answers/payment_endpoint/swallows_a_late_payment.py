@@ -1,4 +1,4 @@
-# says: swallowed
+# says: was lost
 import sqlalchemy as sa
 from dbos import DBOS
 from fastapi import APIRouter

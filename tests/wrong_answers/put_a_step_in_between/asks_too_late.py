@@ -1,4 +1,4 @@
-# says: it was to come before it
+# says: It must come before it
 from dbos import DBOS, SetWorkflowID
 
 from widget_store.transactions import (

@@ -1,4 +1,4 @@
-# says: Anna's order was begun with the old file; its workflow ended as ERROR
+# says: Anna's order began with the old file; its workflow ended as ERROR
 from dbos import DBOS, SetWorkflowID
 
 from widget_store.transactions import (

@@ -1,4 +1,4 @@
-# says: was paid, and its dispatch ended at 10 steps to go
+# says: was paid, and its dispatch ended with 10 steps to go
 from dbos import DBOS, SetWorkflowID
 from fastapi import APIRouter, HTTPException
 

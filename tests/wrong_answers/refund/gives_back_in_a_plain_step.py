@@ -1,4 +1,4 @@
-# says: the order is still PAID, and its widget is already on the shelf
+# says: the order is still PAID, but its widget is already on the shelf
 from dbos import DBOS, SetWorkflowID
 from fastapi import APIRouter, HTTPException
 

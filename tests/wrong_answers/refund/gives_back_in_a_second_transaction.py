@@ -1,4 +1,4 @@
-# says: the order is CANCELLED, and its widget is not yet on the shelf
+# says: the order is CANCELLED, but its widget is not yet on the shelf
 from dbos import DBOS, SetWorkflowID
 from fastapi import APIRouter, HTTPException
 

@@ -1,4 +1,4 @@
-# says: OUTCOME says "refunded", and the order is PAID
+# says: OUTCOME says "refunded", but the order is PAID
 from dbos import DBOS, SetWorkflowID
 from fastapi import APIRouter, HTTPException
 

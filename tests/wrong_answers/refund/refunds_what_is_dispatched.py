@@ -1,4 +1,4 @@
-# says: Ask for PAID in the UPDATE itself
+# says: Check for PAID in the UPDATE itself
 from dbos import DBOS, SetWorkflowID
 from fastapi import APIRouter, HTTPException
 

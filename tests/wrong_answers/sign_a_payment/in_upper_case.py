@@ -1,4 +1,4 @@
-# says: should be written in lower case
+# says: must be in lower case
 import hashlib
 import hmac
 

@@ -1,4 +1,4 @@
-# says: That of a failed payment is the same
+# says: The signature of a failed payment is the same
 import hashlib
 import hmac
 

@@ -1,4 +1,4 @@
-# says: lacks 'dora.dispatch', which worker-2 has: it is a dispatch that goes on
+# says: lacks 'dora.dispatch', which worker-2 has: it is a dispatch under way
 from dbos import DBOSClient
 
 

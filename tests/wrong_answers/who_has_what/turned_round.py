@@ -1,4 +1,4 @@
-# says: 'worker-1' is no workflow's id
+# says: 'worker-1' is not a workflow's id
 from dbos import DBOSClient
 
 

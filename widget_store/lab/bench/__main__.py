@@ -16,10 +16,14 @@ from widget_store.settings import read_settings
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the benchmarks, print the figures, and return the exit status."""
-    parser = argparse.ArgumentParser(prog="widget-store bench", description="Measure the store, beside its floor.")
-    parser.add_argument("--json", action="store_true", help="a list of {name, value, unit, floor, ratio}")
+    parser = argparse.ArgumentParser(
+        prog="widget-store bench", description="Measure the store, compared with its database alone."
+    )
+    parser.add_argument("--json", action="store_true", help="print a JSON list of {name, value, unit, floor, ratio}")
     parser.add_argument("--growth", action="store_true", help="also with up to 100,000 finished orders in the tables")
-    parser.add_argument("--quick", action="store_true", help="a sample or two of each: only to see that it works")
+    parser.add_argument(
+        "--quick", action="store_true", help="take only one or two samples of each, to see that it works"
+    )
     options = parser.parse_args(arguments)
     end_in_good_order()
     progress = Console(stderr=True, style="dim")

@@ -7,6 +7,7 @@ from widget_store.lab.checks import Wrong, on_file
 from widget_store.lab.crash_run import Verdict
 from widget_store.lab.crash_test import Report
 from widget_store.lab.judging import must_be_safe, try_points
+from widget_store.lab.words import counted
 
 _STEPS = 10
 
@@ -14,24 +15,24 @@ _STEPS = 10
 @on_file(
     "03",
     asks="build the whole checkout: paid, declined, no payment in time, sold out",
-    hint="Four steps are the same for everybody: create_order, reserve_inventory, the event PAYMENT_ID, DBOS.recv. An "
-    "empty shelf ends it after the second one, with both events published. Behind the recv there are two branches, "
-    "and both end with the event ORDER_ID.",
+    hint="Four steps are always the same: create_order, reserve_inventory, the event PAYMENT_ID, DBOS.recv. An empty "
+    "shelf ends the checkout after the second one: publish both events, and return. After DBOS.recv there are two "
+    "branches, and both end with the event ORDER_ID.",
 )
 def build_the_checkout(file: Path) -> str:
-    """Four stories, and a kill where each of the two ends has done its work and has no record of it."""
+    """Four scenarios, and a kill where each of the two ends has done its work and has no record of it."""
     points = ("checkout_workflow/*.mark_order_paid/effect/after", "checkout_workflow/*.undo_reserve_inventory/*/after")
     report = try_points(file, "paid", "declined", "payment timeout", "sold out", points=points)
     _must_tell_the_customer(report)
     kills = must_be_safe(report)
     _must_keep_the_order(report)
-    return f"All four stories ended as they should, and so did the {kills} in which it was killed."
+    return f"All four scenarios ended as they should, also in {counted(kills, 'run')} with a crash."
 
 
 @on_file(
     "03",
-    asks="find the line that is missing, and put it in",
-    hint="An empty shelf has two consequences, and both are there. Which line says that the checkout is over?",
+    asks="find the missing line, and write it",
+    hint="On an empty shelf, the order is cancelled and the events are published. Which line ends the checkout then?",
 )
 def missing_return(file: Path) -> str:
     """Sold out, and the order is cancelled once; and those who pay still get their widget."""
@@ -40,31 +41,37 @@ def missing_return(file: Path) -> str:
     must_be_safe(report)
     again = [run.scenario for run in report.recorded if _times("*.cancel_order/effect/after", run.reached) > 1]
     if again:
-        raise Wrong(f"In the story “{again[0]}” the order is cancelled twice: the checkout does not stop there yet.")
+        raise Wrong(
+            f"In the scenario “{again[0]}”, the order is cancelled twice: the checkout does not stop there yet."
+        )
     return (
-        "Sold out: the order is cancelled once, nothing is given back, and the customer is told. And who pays, gets it."
+        "Sold out: the order is cancelled once, nothing is given back, and the customer is told. A customer who pays "
+        "still gets the widget."
     )
 
 
 @on_file(
     "03",
     asks="write the dispatch: ten durable waits, and a step of progress after each",
-    hint="A for loop over range(DISPATCH_STEPS). Which sleep is it that leaves a checkpoint, time's or DBOS's?",
+    hint="Write a for loop over range(DISPATCH_STEPS). Which sleep leaves a checkpoint: time.sleep or DBOS.sleep?",
 )
 def durable_dispatch(file: Path) -> str:
-    """Dispatched in ten steps that can be killed, with waits that are not begun anew."""
+    """Dispatched in ten steps that can be killed, with waits that do not start again."""
     report = try_points(file, "paid", points=("dispatch_order_workflow/1[0-3].*/*/after",))
     (undisturbed,) = report.recorded
     waits = _times("dispatch_order_workflow/*.sleep/checkpoint/after", undisturbed.reached)
     if undisturbed.verdict == Verdict.SAFE and "sleep" not in file.read_text(encoding="utf-8"):
-        raise Wrong("The order is dispatched at once: there is no wait between its steps.")
+        raise Wrong("The order is dispatched at once: there is no wait between its steps. Call DBOS.sleep before each.")
     if undisturbed.verdict == Verdict.SAFE and waits < _STEPS - 1:
         raise Wrong(
-            f"The order is dispatched, but only {waits} of its waits have a checkpoint: after a crash, a wait that has "
-            "none is begun anew."
+            f"The order is dispatched, but of its waits only {waits} left a checkpoint. After a crash, a wait "
+            "without one starts again. Use DBOS.sleep."
         )
     kills = must_be_safe(report)
-    return f"Dispatched, with {waits} waits that have a checkpoint; and so it was in the {kills} runs that were killed."
+    return (
+        f"Dispatched, with {counted(waits, 'wait')} that left a checkpoint, also in {counted(kills, 'run')} with a "
+        "crash."
+    )
 
 
 def _must_tell_the_customer(report: Report) -> None:
@@ -74,7 +81,9 @@ def _must_tell_the_customer(report: Report) -> None:
         is_silent = run.verdict == Verdict.HUNG or "never published" in "; ".join(run.violations)
         if is_silent and "order_id" not in told:
             what = "the event ORDER_ID is" if told else "the events PAYMENT_ID and ORDER_ID are"
-            raise Wrong(f"In the story “{run.scenario}”, the customer waits in vain: {what} never published.")
+            raise Wrong(
+                f"In the scenario “{run.scenario}”, {what} never published, so the customer never gets an answer."
+            )
 
 
 def _must_keep_the_order(report: Report) -> None:
@@ -83,12 +92,14 @@ def _must_keep_the_order(report: Report) -> None:
     undone = [point for point in reached["declined"] if point.endswith("/effect/after")]
     if undone[-2:] != sorted(undone[-2:], key=lambda point: "undo_reserve_inventory" not in point):
         raise Wrong(
-            "Declined: the order is cancelled first, and the widget given back then. A restock in between would count "
-            "it as missing, and the shelf be too full in the end: give it back first."
+            "Declined: the order is cancelled before the widget is given back. A restock in between would replace the "
+            "widget, and in the end the shelf would be too full. So give it back first."
         )
     told = _place("checkout_workflow/*.set_event order_id/checkpoint/after", reached["paid"])
     if told > _place("dispatch_order_workflow/end/status/after", reached["paid"]):
-        raise Wrong("Paid: the customer is told only after the dispatch. Start that workflow, and do not wait for it.")
+        raise Wrong(
+            "Paid: the customer is answered only after the dispatch. Start that workflow, and do not wait for it."
+        )
 
 
 def _place(pattern: str, points: list[str]) -> int:

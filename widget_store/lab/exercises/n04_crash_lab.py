@@ -5,6 +5,7 @@ from typing import Any
 from widget_store.lab.checks import Wrong, on_answer
 from widget_store.lab.experiment import Crash, Look, PointNotMet, crash_at
 from widget_store.lab.judging import must_be_equal
+from widget_store.lab.words import counted
 
 _BEGINS = "*/*.create_order/effect/before"
 
@@ -12,8 +13,8 @@ _BEGINS = "*/*.create_order/effect/before"
 @on_answer(
     "04",
     asks="predict what is left when a declined widget has just been given back",
-    hint="The crash is right after the commit of undo_reserve_inventory's own work. Which steps had a checkpoint of "
-    "DBOS's before it? And which step finds, after recovery, that its work is there already?",
+    hint="The crash is right after the commit of undo_reserve_inventory's own work. Which steps have a checkpoint by "
+    "then? And after recovery, which step finds that its work is already done?",
 )
 def left_by_a_decline(answer: Any) -> str:
     """The store dies right after the widget was put back on the shelf."""
@@ -29,16 +30,16 @@ def left_by_a_decline(answer: Any) -> str:
     }
     must_be_equal(answer, truth, witness="it was")
     return (
-        "So it is. For a while, a PENDING order and a full shelf: a widget too many. Recovery did not put it back a "
-        "second time, it only recorded that it was back, and cancelled the order."
+        "Correct. Right after the crash, there is a PENDING order and a full shelf: one widget too many. Recovery did "
+        "not put it back a second time. It only recorded the step, and cancelled the order."
     )
 
 
 @on_answer(
     "04",
     asks="predict how often create_order begins, and how many orders it makes, when it is killed twice",
-    hint="Each process runs create_order until it dies right before the commit. How many processes are there? And "
-    "what does a database keep of a transaction that was not committed?",
+    hint="Each process runs create_order, and dies right before the commit. How many processes are there? And what "
+    "does a database keep of a transaction that was not committed?",
 )
 def begun_and_done(answer: Any) -> str:
     """The store is killed right before create_order commits; and so is its recovery."""
@@ -49,7 +50,10 @@ def begun_and_done(answer: Any) -> str:
         "orders in the end": len(crash.recovered.orders),
     }
     must_be_equal(answer, truth, witness="it was")
-    return "So it is: it began in each of three processes, and is done once. What was not committed never happened."
+    return (
+        "Correct: create_order began in each of three processes, and made one order. What is not committed leaves no "
+        "trace."
+    )
 
 
 def _began(life: tuple[str, ...]) -> int:
@@ -60,37 +64,47 @@ def _began(life: tuple[str, ...]) -> int:
 @on_answer(
     "04",
     asks="name two crash points: no widget is reserved at the first, one is at the second, and nobody was told",
-    hint="The process that recovers goes on from where the first one stopped. Let the first die before the work of "
-    "reserve_inventory is committed, and the second between that commit and the record of set_event payment_id.",
+    hint="The process that recovers goes on where the first one stopped. Let the first one die before the work of "
+    "reserve_inventory is committed. Let the second one die between that commit and the record of `set_event "
+    "payment_id`, which the tables call “publish payment_id”.",
 )
 def reserved_but_unanswered(answer: Any) -> str:
     """The learner chooses where the store is killed, and where its recovery is; the database says what each left."""
     crash = _killed_at(answer)
     first, second = crash.left[:2]
     if _on_the_shelf(first) != 100:
-        raise Wrong("After the first crash a widget was reserved already: the shelf held 99.")
+        raise Wrong(
+            "After the first crash a widget was reserved already: 99 were on the shelf. Choose an earlier crash point."
+        )
     if _on_the_shelf(second) == 100:
-        raise Wrong("After the second crash no widget was reserved yet: the shelf held 100.")
+        raise Wrong(
+            "After the second crash no widget was reserved yet: 100 were on the shelf. Choose a later crash point."
+        )
     if "publish payment_id" in set(second.checkpoints["what"]):
-        raise Wrong("After the second crash the payment id was published already: that is the customer's answer.")
+        raise Wrong(
+            "After the second crash the payment id was published already: that is the customer's answer. Choose an "
+            "earlier crash point."
+        )
     return (
-        "After the first crash the shelf held 100 widgets; after the second 99, and no payment id was published. "
-        f"In the end there is {len(crash.recovered.orders)} order, and the books balance."
+        "After the first crash, 100 widgets were on the shelf. After the second, 99 were, and no payment id was "
+        f"published. In the end the books balance, with {counted(len(crash.recovered.orders), 'order')}."
     )
 
 
 def _killed_at(answer: Any) -> Crash:
     is_a_pair = isinstance(answer, tuple | list) and len(answer) == 2 and all(isinstance(each, str) for each in answer)
     if not is_a_pair:
-        raise Wrong("The answer is a pair of texts, such as ('*/*.create_order/effect/before', '*/*.recv/*/after').")
+        raise Wrong(
+            "The answer must be a pair of texts, such as ('*/*.create_order/effect/before', '*/*.recv/*/after')."
+        )
     try:
         return crash_at(*answer)
     except PointNotMet as nobody:
         if answer[0] != answer[1] and f"reach {answer[0]}." in str(nobody):
-            raise Wrong(f"A purchase that is paid does not reach {answer[0]!r}.") from None
+            raise Wrong(f"A purchase that is paid does not reach the first crash point, {answer[0]!r}.") from None
         raise Wrong(
             f"The process that recovers does not reach {answer[1]!r}: a step that is done does not run again. "
-            "(Or no point has such a name.)"
+            "(Or no crash point has this name.)"
         ) from None
 
 

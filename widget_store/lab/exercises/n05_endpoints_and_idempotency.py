@@ -26,21 +26,22 @@ from widget_store.lab.experiment import crash_at
 from widget_store.lab.invariants import looking_at
 from widget_store.lab.judging import function_in, must_be_equal, must_be_safe, try_points
 from widget_store.lab.scenarios import CANCELLED, DISPATCHED, SCENARIOS, Answer, Customer, Scenario
+from widget_store.lab.words import counted
 from widget_store.processes import warm_processes
 from widget_store.settings import read_settings
 
 _SECRET = "the provider's and the store's"  # noqa: S105 - of a judge's store
 _FAILED = 500
 _CLICKS_WITHIN_SECONDS = 8.0
-"""Enough to see that two clicks make two checkouts. Who is merely slow is given the time of every other story."""
+"""Enough to see that two clicks make two checkouts. One that is only slow has the time of the scenarios."""
 
 
 @on_file(
     "05",
     asks="write POST /checkout/{key}: one key, one order, and 409 when nothing was ordered",
-    hint="Inside `with SetWorkflowID(key):` DBOS.start_workflow(checkout_workflow, key) starts the checkout, or finds "
-    "the one that there is. DBOS.get_event(key, PAYMENT_ID) waits for the payment id. HTTPException(409, reason) "
-    "refuses.",
+    hint="Inside `with SetWorkflowID(key):`, DBOS.start_workflow(checkout_workflow, key) starts the checkout, or finds "
+    "the one that runs already. DBOS.get_event(key, PAYMENT_ID) waits for the payment id. Raise "
+    "HTTPException(409, reason) to refuse.",
 )
 def checkout_endpoint(file: Path) -> str:
     """Two clicks at once, and a shelf that is empty; the store dies right after the checkout is recorded."""
@@ -50,22 +51,22 @@ def checkout_endpoint(file: Path) -> str:
     _name_the_mistake(
         report,
         {
-            "there are 2": "The second click made a second order, so the key is not the workflow's id.",
-            "'None'": "Without a widget there is no payment id: that is to be answered with 409.",
-            "buying what is sold out was answered with": "An empty shelf should be answered with 409.",
+            "orders: 2": "The second click made a second order, so the key is not the workflow's id.",
+            "'None'": "Without a widget there is no payment id: answer with 409 then.",
+            "buying what is sold out was answered with": "Answer with 409 when the shelf is empty.",
         },
     )
     survived = must_be_safe(report)
     return (
-        "Two clicks at once were one order, an empty shelf was answered with 409, and nothing changed when the store "
-        f"was killed, {survived} times, right after it had recorded a checkout."
+        "Two clicks at once made one order, and an empty shelf was answered with 409. Both were so, too, in "
+        f"{counted(survived, 'run')} in which the store was killed right after it had recorded a checkout."
     )
 
 
 def _must_be_one_checkout(file: Path) -> None:
     """Two clicks must not make two checkouts, which are there also when the endpoint waits for neither of them.
 
-    The learner is told at once of what stops every story: otherwise each would wait for a payment that nobody makes.
+    The learner is told at once of what stops every scenario: otherwise each would wait for a payment that nobody makes.
     """
 
     def click_twice(customer: Customer) -> None:
@@ -82,8 +83,8 @@ def _must_be_one_checkout(file: Path) -> None:
             checkouts = "SELECT count(*) FROM dbos.workflow_status WHERE name = 'checkout_workflow'"
             if connection.execute(sa.text(checkouts)).scalar_one() > 1:
                 raise Wrong(
-                    "Two clicks made two checkouts: the key names no workflow. As an argument it does not; "
-                    "`with SetWorkflowID(key):` around the start makes it the workflow's id."
+                    "Two clicks made two checkouts: the key is only an argument, and not the workflow's id. "
+                    "Put `with SetWorkflowID(key):` around the start."
                 )
 
     with open_databases(read_settings()) as databases:
@@ -122,9 +123,9 @@ _PAID_THEN_DECLINED = Scenario("paid, then declined", _told_the_truth, {DISPATCH
 @on_file(
     "05",
     asks="write POST /payment_webhook/{payment_id}/{status}: the order's id, again the same, 409 if it is late",
-    hint="DBOS.send(payment_id, status, PAYMENT_STATUS, idempotency_key=…) reports it; DBOS.get_event(payment_id, "
-    "ORDER_ID) waits until the checkout has settled. Then look at the order: is it what was reported? A paid order is "
-    "PAID or DISPATCHED. A message whose idempotency key is there already is dropped.",
+    hint="DBOS.send(payment_id, status, PAYMENT_STATUS, idempotency_key=…) reports it. DBOS drops a message whose "
+    "idempotency key it has seen. DBOS.get_event(payment_id, ORDER_ID) waits until the checkout has settled. Then look "
+    "at the order: is it what was reported? A paid order is PAID or DISPATCHED.",
 )
 def payment_endpoint(file: Path) -> str:
     """A payment that is reported once, twice and too late; the store dies between the message and the answer."""
@@ -140,30 +141,31 @@ def payment_endpoint(file: Path) -> str:
         report,
         {
             "paying again for a dispatched order was answered with": "A true report was refused: a paid order is PAID "
-            "or, soon, DISPATCHED.",
-            "paying for order 1 was answered with 200": "The answer is to be the order's id, once there is one.",
-            "paying for a cancelled order was answered with 200": "The customer's payment was swallowed: "
-            "it came when the order was cancelled, and was answered with 200.",
-            "declining a paid order was answered with 200": "That a payment has failed was believed of a paid order.",
-            "paying for a cancelled order was answered with": "What comes too late should be answered with 409.",
-            "declining a paid order was answered with": "The contrary of what is so should be answered with 409.",
-            "messages: the same report is": "Each report made a message of its own: DBOS.send needs an "
+            "first, and DISPATCHED soon after.",
+            "paying for order 1 was answered with 200": "The answer must be the order's id.",
+            "paying for a cancelled order was answered with 200": "The customer's payment was lost: "
+            "it came after the order was cancelled, and was answered with 200. Answer with 409 then.",
+            "declining a paid order was answered with 200": "The order is paid, but a report that its "
+            "payment has failed was answered with 200. Answer with 409 then.",
+            "paying for a cancelled order was answered with": "Answer with 409 when a payment comes too late.",
+            "declining a paid order was answered with": "Answer with 409 when the report contradicts the order.",
+            "messages: the same report is": "Each report made another message: DBOS.send needs an "
             "idempotency_key, made of the payment id and the status.",
         },
     )
     survived = must_be_safe(report)
     return (
-        "A payment reported once or twice was one message, and was answered with the order's id, also when it was "
-        "dispatched already; a late one and a contrary one were answered with 409; "
-        f"and so it was in each of {survived} runs in which the store was killed."
+        "A payment reported once or twice was one message, and was answered with the order's id, also when the "
+        "order was dispatched already. A late report and a contradicting one were answered with 409. All this was "
+        f"also true in {counted(survived, 'run')} in which the store was killed."
     )
 
 
 @on_file(
     "05",
     asks="write sign(secret, payment_id, status), the signature that the store asks for",
-    hint="hmac.new(key, message, hashlib.sha256).hexdigest(): key and message are bytes, as in 'text'.encode(). The "
-    "message is the payment id, a slash, and the status.",
+    hint="Use hmac.new(key, message, hashlib.sha256).hexdigest(). Key and message are bytes, as in 'text'.encode(). "
+    "The message is the payment id, a slash, and the status.",
 )
 def sign_a_payment(file: Path) -> str:
     """The store's own check believes the learner's signatures, and no signature of something else."""
@@ -172,10 +174,12 @@ def sign_a_payment(file: Path) -> str:
         signature = _call(sign, _SECRET, payment_id, status)
         if not _is_believed(payment_id, status, signature):
             raise Wrong(
-                f"The store does not believe your signature of {payment_id}/{status}. "
+                f"The store does not accept your signature of {payment_id}/{status}. "
                 f"{_why(sign, payment_id, status, signature)}"
             )
-    return "The store believes your signatures. Of another payment, another status or another secret they are others."
+    return (
+        "The store accepts your signatures. Another payment, another status or another secret gives another signature."
+    )
 
 
 def _is_believed(payment_id: str, status: str, signature: str) -> bool:
@@ -188,13 +192,13 @@ def _is_believed(payment_id: str, status: str, signature: str) -> bool:
 
 def _why(sign: Callable[..., Any], payment_id: str, status: str, signature: str) -> str:
     if _call(sign, "another secret", "anna", "paid") == _call(sign, _SECRET, "anna", "paid"):
-        return "It is the same with another secret, so anyone could make it."
+        return "It is the same with another secret, so anyone could make it. The secret must be the key."
     if _call(sign, _SECRET, "anna", "failed") == _call(sign, _SECRET, "anna", "paid"):
-        return "That of a failed payment is the same, so it could be used to report it as paid."
+        return "The signature of a failed payment is the same, so anyone could use it to report that payment as paid."
     if signature != signature.lower() and _is_believed(payment_id, status, signature.lower()):
-        return "Its digits are right, and should be written in lower case."
+        return "Its digits are right, but they must be in lower case."
     if len(signature) != 64 or set(signature.lower()) - set("0123456789abcdef"):
-        return f"It has {len(signature)} characters, and should be the 64 hexadecimal digits of HMAC-SHA256."
+        return f"It has {counted(len(signature), 'character')}, but must be the 64 hexadecimal digits of HMAC-SHA256."
     return _what_it_is(payment_id, status, signature.lower())
 
 
@@ -209,18 +213,18 @@ def _what_it_is(payment_id: str, status: str, signature: str) -> str:
     if signature == hmac.new(messages[0], secret, hashlib.sha256).hexdigest():
         return "Key and message have changed places: the secret is the key."
     if signature in {hmac.new(secret, message, hashlib.sha256).hexdigest() for message in messages}:
-        return "It is an HMAC-SHA256, of another message: PAYMENT_ID/STATUS, with the slash."
+        return "It is an HMAC-SHA256, but of another message. The message must be PAYMENT_ID/STATUS, with the slash."
     pairs = [pair for message in messages for pair in ((secret, message), (message, secret))]
     if signature in {hashlib.sha256(joint.join(pair)).hexdigest() for pair in pairs for joint in (b"", b"/", b":")}:
-        return "It is a plain SHA-256 of the secret and the message, and no HMAC: use hmac.new."
-    return "It is not the HMAC-SHA256 of PAYMENT_ID/STATUS, with the slash, and with the secret as its key."
+        return "It is a plain SHA-256 of the secret and the message, not an HMAC. Use hmac.new."
+    return "It must be the HMAC-SHA256 of PAYMENT_ID/STATUS, with the slash, and with the secret as its key."
 
 
 @on_answer(
     "05",
     asks="predict how the store answers four reports of payments",
-    hint="The order settles once. Whoever reports what is so already is told the order's id, with 200; whoever reports "
-    "the contrary is refused with 409. Of what nobody has bought, the store knows nothing: 404.",
+    hint="The order settles once. A report that agrees with it is answered with 200 and the order's id. A report that "
+    "contradicts it is refused with 409. A payment for which nothing was bought is unknown: 404.",
 )
 def four_reports(answer: Any) -> str:
     """Each report is made to a real store."""
@@ -241,7 +245,7 @@ def four_reports(answer: Any) -> str:
 
     crash_at(story=Scenario("four reports", reports, {DISPATCHED: 1, CANCELLED: 1}))
     must_be_equal(answer, seen, "the store answered")
-    return "So it is. A report that is true is answered alike however often it comes; one that is not, is refused."
+    return "Correct. A true report gets the same answer each time. A false one is refused."
 
 
 # --- what judges here need
@@ -250,7 +254,9 @@ def four_reports(answer: Any) -> str:
 def _must_have_endpoint(file: Path, name: str) -> None:
     """The file must have an endpoint of that name: otherwise the store's own would answer, and be judged."""
     if re.search(rf"""router\.post\(\s*["']/{name}/\{{""", file.read_text(encoding="utf-8")) is None:
-        raise Wrong(f'The file has no @router.post("/{name}/…"), so the store\'s own endpoint would answer.')
+        raise Wrong(
+            f'The file has no @router.post("/{name}/…"), so the store\'s own endpoint would answer. Write yours.'
+        )
 
 
 def _name_the_mistake(report: Report, mistakes: dict[str, str]) -> None:
@@ -263,19 +269,19 @@ def _name_the_mistake(report: Report, mistakes: dict[str, str]) -> None:
         for failure in report.failures:
             violations = "; ".join(failure.violations)
             if sign in violations:
-                raise Wrong(f"{meaning} In the story “{failure.scenario}”: {violations}.")
+                raise Wrong(f"{meaning} In the scenario “{failure.scenario}”: {violations}.")
     for failure in report.failures:
         if failure.verdict == Verdict.HUNG:
-            where = f"and the store killed {describe(failure.points[-1])}" if failure.points else "and nothing killed"
+            where = f", with the store killed {describe(failure.points[-1])}," if failure.points else ""
             violations = "; ".join(failure.violations)
-            raise Wrong(f"With your endpoint, {where}, the story “{failure.scenario}” came to no end: {violations}.")
+            raise Wrong(f"With your endpoint, the scenario “{failure.scenario}”{where} did not finish: {violations}.")
 
 
 def _name_what_was_raised(report: Report) -> None:
     for failure in report.failures:
         for violation in failure.violations:
             if raised := _raised(violation):
-                raise Wrong(f"In the story “{failure.scenario}” your endpoint failed: {raised}")
+                raise Wrong(f"In the scenario “{failure.scenario}”, your endpoint failed: {raised}")
 
 
 def _raised(violation: str) -> str | None:
@@ -297,5 +303,5 @@ def _call(function: Callable[..., Any], *arguments: str) -> str:
     except Exception as failure:  # noqa: BLE001 - whatever it was, it is the learner's
         raise Wrong(f"Your function raised {type(failure).__name__}: {failure}") from None
     if not isinstance(result, str):
-        raise Wrong(f"Your function returned {result!r}, and a signature is a text.")
+        raise Wrong(f"Your function returned {result!r}, but a signature is a text.")
     return result

@@ -47,31 +47,32 @@ def _eight_customers(customer: Customer) -> None:
 
 _EIGHT_CUSTOMERS = Scenario("eight customers", _eight_customers, {}, stock=0, dispatch_interval=_SURELY_RUNNING_SECONDS)
 _WHY_NOT = {
-    "emil": "emil's payment has arrived: its wait has a checkpoint",
+    "emil": "emil's payment has arrived: DBOS.recv has a checkpoint",
     "fritz": "fritz's payment has arrived: nobody has read it yet, but it is in dbos.notifications",
     "gina": "gina's checkout was cancelled",
-    "hanna": "hanna's checkout has ended, as the shelf was empty",
+    "hanna": "hanna's checkout has ended, because the shelf was empty",
     "carl": "carl's payment has arrived",
-    "dora": "dora's checkout has ended, as it was declined",
-    "carl.dispatch": "carl.dispatch is a dispatch, and no checkout",
+    "dora": "dora's checkout has ended, because she declined",
+    "carl.dispatch": "carl.dispatch is a dispatch, not a checkout",
 }
 
 
 class _Asked(Exception):
-    """The database was asked all there is to ask: the story need not go on."""
+    """The database was asked all there is to ask: the scenario need not go on."""
 
 
 @on_answer(
     "06",
     asks="write a query that finds the checkouts that wait for their payment",
     hint="Such a checkout is a row of dbos.workflow_status with the name checkout_workflow and the status PENDING. "
-    "Its id is in no row of dbos.operation_outputs with the function_name DBOS.recv, which would be a payment that was "
-    "read, and is the destination_uuid of no row of dbos.notifications, which would be one that lies there.",
+    "Two other rows must not exist for its id. One is in dbos.operation_outputs with the function_name DBOS.recv: a "
+    "payment that was read. The other is in dbos.notifications, as destination_uuid: a payment that was not read "
+    "yet.",
 )
 def who_waits_for_a_payment(answer: Any) -> str:
     """The learner's query is asked of a database with eight customers, each of whom another mistake would find."""
     if not isinstance(answer, str):
-        raise Wrong("The answer is a query, as a text.")
+        raise Wrong("The answer must be a query, as a text.")
     found: set[str] = set()
 
     def ask(state: State) -> None:
@@ -80,7 +81,7 @@ def who_waits_for_a_payment(answer: Any) -> str:
         try:
             rows = state.query(answer)
         except sa.exc.SQLAlchemyError as refusal:
-            raise Wrong(f"The database refuses it: {str(refusal).splitlines()[0]}") from None
+            raise Wrong(f"The database refuses your query: {str(refusal).splitlines()[0]}") from None
         found.update(map(str, rows.iloc[:, 0]))
         raise _Asked
 
@@ -88,13 +89,13 @@ def who_waits_for_a_payment(answer: Any) -> str:
         _run_with_an_operator(_EIGHT_CUSTOMERS, _SECOND_PAYMENT, ask)
     mistakes = [words for key, words in _WHY_NOT.items() if key in found]
     if missed := sorted({"anna", "bert"} - found):
-        mistakes.append(f"{' and '.join(missed)} not found, whose payment nobody has reported")
+        mistakes.append(f"{' and '.join(missed)} not found, but nobody has reported their payment")
     if mistakes or found != {"anna", "bert"}:
         found_in_words = ", ".join(sorted(found)) or "nothing"
-        raise Wrong(f"It found {found_in_words}, and anna and bert are the ones who wait: {'; '.join(mistakes)}.")
+        raise Wrong(f"It found {found_in_words}, but anna and bert are the ones who wait: {'; '.join(mistakes)}.")
     return (
-        "It found anna and bert, who wait, and none of those who have paid, were declined or cancelled, found the "
-        "shelf empty, or are a dispatch."
+        "It found anna and bert, who wait. It did not find the checkouts that were paid, declined, cancelled or sold "
+        "out, or the dispatch."
     )
 
 
@@ -108,8 +109,8 @@ def _three_customers(customer: Customer) -> None:
 @on_answer(
     "06",
     asks="predict what a decline, a cancel and a fork leave",
-    hint="Declining makes the checkout give the widget back and cancel the order. cancel_workflow stops a workflow "
-    "where it is and runs none of its code. A fork from step 1 is another checkout, with an order of its own.",
+    hint="When a customer declines, the checkout gives the widget back and cancels the order. cancel_workflow stops a "
+    "workflow where it is: none of its code runs. A fork from step 1 is another checkout, with its own order.",
 )
 def cancel_is_not_undo(answer: Any) -> str:
     """One checkout is declined, one is cancelled, and one is cancelled and forked; the fork is declined."""
@@ -129,7 +130,7 @@ def cancel_is_not_undo(answer: Any) -> str:
     _run_with_an_operator(Scenario("three customers", _three_customers, {}), point, cancel_and_fork, look)
     must_be_equal(answer, seen)
     return (
-        "So it is. Anna's checkout and the fork of Carl's came to their ends, and gave their widgets back. Bert's and "
+        "Correct. Anna's checkout and the fork of Carl's ended, and gave their widgets back. Bert's checkout and "
         "Carl's own were stopped: two orders stay PENDING, and two widgets are held for nobody."
     )
 
@@ -158,7 +159,7 @@ def _cancelled_by_mistake(keys: dict[str, str]) -> Scenario:
     "goes on with the same workflow, from its last checkpoint?",
 )
 def fix_what_was_cancelled(file: Path) -> str:
-    """While the store is dead, two checkouts are cancelled and fixed; then the store starts, and the story goes on."""
+    """While the store is dead, two checkouts are cancelled and fixed; then the store starts and goes on."""
     fix = function_in(file, "fix")
     keys = {name: f"key-{secrets.token_hex(4)}" for name in _CUSTOMERS}
 
@@ -169,15 +170,15 @@ def fix_what_was_cancelled(file: Path) -> str:
         _must_have_been_resumed(keys, before, _statuses(state.client))
         if not _has_read_its_payment(state.client, keys["anna"]):
             raise Wrong(
-                "fix has deleted the checkpoint of a payment that had arrived, and the payment with it: should its "
-                "customer not pay again, the order is cancelled. Which of the three keeps all checkpoints?"
+                "fix has deleted the checkpoint of a payment that had arrived, and the payment with it. If the "
+                "customer does not pay again, the order is cancelled. Which of the three keeps all checkpoints?"
             )
 
     result = _run_with_an_operator(_cancelled_by_mistake(keys), _SECOND_PAYMENT, cancel_and_fix)
     if result.verdict != Verdict.SAFE:
         raise Wrong(in_a_line(result))
     return (
-        "Two checkouts were cancelled, one of them with its payment in hand. After fix and a start both orders were "
+        "Two checkouts were cancelled, one of them with its payment received. After fix and a start, both orders were "
         "dispatched, under the same keys, and no other order changed."
     )
 
@@ -186,7 +187,7 @@ def _call_within_time(fix: Callable[..., Any], client: DBOSClient) -> None:
     """Call the learner's function in a thread, which is ended when it takes too long.
 
     Raises:
-        Wrong: When it raises, or comes to no end: it may wait for a store that is dead.
+        Wrong: When it raises, or does not finish: it may wait for a store that is dead.
     """
     raised: list[Exception] = []
 
@@ -206,7 +207,7 @@ def _call_within_time(fix: Callable[..., Any], client: DBOSClient) -> None:
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit))
         thread.join(_LAST_WORDS_SECONDS)
         raise Wrong(
-            f"fix came to no end within {_FIX_WITHIN_SECONDS:g} s. The store is dead while fix runs: nobody can "
+            f"fix did not finish within {_FIX_WITHIN_SECONDS:g} s. The store is dead while fix runs: no workflow can "
             "give a result, so do not wait for one."
         )
     for failure in raised:
@@ -222,14 +223,14 @@ def _has_read_its_payment(client: DBOSClient, key: str) -> bool:
 def _must_have_been_resumed(keys: dict[str, str], before: dict[str, str], after: dict[str, str]) -> None:
     if len(after) > len(before):
         raise Wrong(
-            f"There are {len(after)} workflows now, and there were {len(before)}. A fork is another workflow: the "
-            "customers' keys do not name it, and the steps that it runs again have their effects again."
+            f"There are {len(after)} workflows now, but there were {len(before)}. A fork is another workflow: the "
+            "customers' keys do not name it, and it runs steps again, with their effects."
         )
     for name in ("carl", "dora"):
         if (now := after[keys[name]]) != before[keys[name]]:
-            raise Wrong(f"{name}'s checkout had ended, and is {now} now: what it did will be done once more.")
+            raise Wrong(f"{name}'s checkout had ended, but is {now} now: it will repeat what it did. Leave it alone.")
     if stopped := [name for name in ("anna", "bert") if after[keys[name]] == "CANCELLED"]:
-        raise Wrong(f"After fix, the checkout of {' and '.join(stopped)} is still CANCELLED.")
+        raise Wrong(f"After fix, still CANCELLED: the checkout of {' and of '.join(stopped)}.")
 
 
 def _statuses(client: DBOSClient) -> dict[str, str]:
@@ -245,10 +246,10 @@ def _run_with_an_operator(
     operate: Callable[[State], None],
     look: Callable[[State], None] = lambda _state: None,
 ) -> Result:
-    """Play a story, in which the store is killed once.
+    """Play a scenario, in which the store is killed once.
 
     Args:
-        scenario: The story.
+        scenario: What the customers do.
         point: Where it is killed.
         operate: Called while it is dead.
         look: Called in the end.

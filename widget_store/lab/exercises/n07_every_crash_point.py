@@ -17,6 +17,7 @@ from widget_store.lab.crash_run import Bench, Result, Verdict, run
 from widget_store.lab.crash_test import Report
 from widget_store.lab.judging import in_a_line, must_be_equal, must_be_safe, try_points
 from widget_store.lab.scenarios import CANCELLED, DISPATCHED, Customer, Scenario
+from widget_store.lab.words import counted
 from widget_store.processes import warm_processes
 from widget_store.schema import DISPATCH_STEPS, PRODUCT_ID, OrderStatus, orders
 from widget_store.settings import read_settings
@@ -38,8 +39,8 @@ _WHERE_MEMORY_IS_LOST = ("*/1.*/after", "*/*.mark_order_paid/effect/before", "*/
 @on_file(
     "07",
     asks="fix a checkout that keeps the order's id in memory",
-    hint="A recovered process runs the workflow from the top, with an empty memory. What does a step that has a "
-    "checkpoint hand back to it? Let the order's id come that way.",
+    hint="A recovered process runs the workflow from the top, with an empty memory. What does a step with a checkpoint "
+    "return to it? Get the order's id in this way.",
 )
 def order_id_in_memory(file: Path) -> str:
     """The learner fixes a checkout that loses an order's id in a crash. Two customers buy: one id is not enough."""
@@ -49,11 +50,14 @@ def order_id_in_memory(file: Path) -> str:
         result = _another_order_while_dead(file, point)
         if result.verdict != Verdict.SAFE:
             raise Wrong(
-                "While the store was dead, somebody else's order was created: the newest order is not always this "
+                "While the store was dead, another customer's order was created: the newest order is not always this "
                 f"customer's. {in_a_line(result)}"
             )
         survived += 1
-    return f"Killed at {survived} crash points with two customers, each order was settled as its customer was told."
+    return (
+        f"Killed at {counted(survived, 'crash point')} with two customers, it settled each order as its customer was "
+        "told."
+    )
 
 
 def _before_the_widget_is_reserved(report: Report) -> list[str]:
@@ -163,8 +167,8 @@ _STEPS_TO_GO = (9, 5, 0)
 
 @on_file(
     "07",
-    asks="write an invariant: of a cancelled order, nothing was packed",
-    hint="Select the orders whose status is CANCELLED and whose progress_remaining is not DISPATCH_STEPS, and return a "
+    asks="write an invariant: no widget of a cancelled order was packed",
+    hint="Select the orders whose status is CANCELLED and whose progress_remaining is not DISPATCH_STEPS. Return a "
     "list with a sentence for each. `connection.execute(query)` gives the rows.",
 )
 def nothing_is_packed_unpaid(file: Path) -> str:
@@ -178,17 +182,17 @@ def nothing_is_packed_unpaid(file: Path) -> str:
     }
     for sentence in (sentence for sentences in told.values() for sentence in sentences):
         if _RETURNED in sentence:
-            raise Wrong(f"{sentence}, and should return a list: a sentence for each such order.")
+            raise Wrong(f"{sentence}, but must return a list, with a sentence for each such order.")
     for failure in good:
-        raise Wrong(f"The checkout in your file is good, and your rule complains. {in_a_line(failure)}")
+        raise Wrong(f"The checkout in your file is good, but your rule reports a violation. {in_a_line(failure)}")
     for to_go, story in zip(_STEPS_TO_GO, stories, strict=True):
         packed = f"An order was CANCELLED with {to_go} of {DISPATCH_STEPS} steps to go"
         if not told[story.name]:
-            raise Wrong(f"{packed}, and your rule said nothing. (Is it in the list INVARIANTS?)")
+            raise Wrong(f"{packed}, but your rule reported nothing. (Is it in the list INVARIANTS?)")
         if ": raised " in (first := told[story.name][0]):
-            raise Wrong(f"{packed}. Instead of a sentence: {first}.")
+            raise Wrong(f"{packed}. Your rule failed: {first}.")
     says = told[stories[0].name][0]
-    return f"It is silent about a good checkout. Of one that packs before it is paid it says: “{says}”."
+    return f"Your rule reports nothing for a good checkout. For one that packs before it is paid, it reports: “{says}”."
 
 
 def _declines_with(steps_to_go: int) -> Scenario:
@@ -244,8 +248,8 @@ _ITS_POINTS = (
 @on_answer(
     "07",
     asks="predict the map of a plain step with two transactions in it",
-    hint="A plain step without a checkpoint runs again from its first line. At which of the crash points has the "
-    "widget been given back, and has the step no checkpoint yet?",
+    hint="A plain step without a checkpoint runs again from its first line. At which crash points is the widget "
+    "back on the shelf, while the step has no checkpoint yet?",
 )
 def where_it_breaks(answer: Any) -> str:
     """The learner says of each crash point of a step whether a crash there breaks the books."""
@@ -254,8 +258,8 @@ def where_it_breaks(answer: Any) -> str:
         report = try_points(checkout, "declined", points=points, to_the_end=True)
     must_be_equal(answer, _verdicts(report), witness="it is")
     return (
-        "So it is: broken from the first commit of its own to the record of DBOS, four points on end; safe before and "
-        "after. The cancelling is harmless when done twice. The giving back is not."
+        "Correct: broken at the four points from the step's first commit to DBOS's record, safe before and after. To "
+        "cancel twice does no harm. To give the widget back twice does."
     )
 
 

@@ -53,9 +53,9 @@ _CHANGES: dict[str, tuple[str, str]] = {
 
 @on_answer(
     "08",
-    asks="predict which changes of a file strand the orders that wait",
-    hint="DBOS hashes the source of the functions that are workflows, each from its decorator to its last line, and of "
-    "all that are registered. What they call is not in the hash.",
+    asks="predict which changes of a file leave waiting orders stranded",
+    hint="DBOS hashes the source of all registered workflows, each from its decorator to its last line. The functions "
+    "that they call are not in the hash.",
 )
 def which_changes_strand(answer: Any) -> str:
     """Anna buys; then each changed file is launched, unpinned, and its version compared with that of her order."""
@@ -76,16 +76,16 @@ def which_changes_strand(answer: Any) -> str:
     truth = dict(zip(_CHANGES, stranded, strict=True))
     must_be_equal(answer, truth)
     return (
-        "So it is. The version is a hash of the source of the workflows themselves, of all of them and with their "
-        "comments. What a step does is not in it."
+        "Correct. The version is a hash of the source of all workflows, with their comments. The source of a step is "
+        "not in it."
     )
 
 
 @on_file(
     "08",
-    asks="put a step first, such that orders under way end well",
-    hint="Orders that were begun with the old file have create_order as step 1. Ask DBOS.patch(…) at the place of the "
-    "new step: it is True for an order that has no checkpoint there yet, and leaves one.",
+    asks="put a new step first, so that orders under way still end well",
+    hint="Orders that began with the old file have create_order as step 1. Call DBOS.patch(…) at the place of the new "
+    "step. For an order without a checkpoint there, it returns True and leaves one.",
 )
 def put_a_step_in_between(file: Path) -> str:
     """Two customers buy with the old file and two with the learner's; the store dies once more, and all pay.
@@ -106,16 +106,16 @@ def put_a_step_in_between(file: Path) -> str:
             for keys, begun_with in ((old, "the old file"), (new, "your file")):
                 for who, key in keys.items():
                     store.pay(key)
-                    _must_end_well(state, key, f"{who}'s order was begun with {begun_with}")
+                    _must_end_well(state, key, f"{who}'s order began with {begun_with}")
         for who, key in old.items():
             steps = _steps(state, key)
             if steps[: len(old_steps[key])] != old_steps[key] or _NEW_STEP in steps:
-                raise Wrong(f"{who}'s order was begun with the old file, and took {_NEW_STEP} in yours.")
+                raise Wrong(f"{who}'s order began with the old file, but ran {_NEW_STEP} in yours.")
         for who, key in new.items():
             _must_take_the_new_step_first(who, _steps(state, key))
     return (
-        f"The orders of Anna and Carl went on without {_NEW_STEP}, those of Bert and Dora have it as the first of "
-        "their steps, and all are paid. Each has checkpoints that your file understands."
+        f"The orders of Anna and Carl went on without {_NEW_STEP}. Those of Bert and Dora ran it first. All are paid, "
+        "and their checkpoints fit your file."
     )
 
 
@@ -128,24 +128,24 @@ def _must_have_the_recorded_name(state: State, hers: str, his: str) -> None:
     recorded, served = _workflow(state, hers).name, _workflow(state, his).name
     if served != recorded:
         raise Wrong(
-            f"Anna's order was recorded as a workflow named {recorded!r}, and the checkout in your file is named "
-            f"{served!r}: no checkout has the recorded name, so nobody goes on with her order. Keep name={recorded!r}."
+            f"Anna's order was recorded as a workflow named {recorded!r}, but the checkout in your file is named "
+            f"{served!r}. No checkout has the recorded name, so nobody goes on with her order. Keep name={recorded!r}."
         )
 
 
 def _must_take_the_new_step_first(who: str, steps: list[str]) -> None:
     if _NEW_STEP not in steps:
-        raise Wrong(f"{who}'s order was begun with your file, and has no checkpoint of {_NEW_STEP}.")
+        raise Wrong(f"{who}'s order began with your file, but has no checkpoint of {_NEW_STEP}.")
     if steps.index(_NEW_STEP) > steps.index(_FIRST_STEP):
-        raise Wrong(f"In {who}'s order, {_NEW_STEP} comes after {_FIRST_STEP}; it was to come before it.")
+        raise Wrong(f"In {who}'s order, {_NEW_STEP} comes after {_FIRST_STEP}. It must come before it.")
     if (times := steps.count(_NEW_STEP)) > 1:
-        raise Wrong(f"{who}'s order has {times} checkpoints of {_NEW_STEP}; it was to be called once.")
+        raise Wrong(f"{who}'s order has {times} checkpoints of {_NEW_STEP}. Call it once.")
 
 
 @on_file(
     "08",
-    asks="read the clock such that a recovered workflow reads the same time",
-    hint="A step's result is recorded: a time that a step returns is the same time after recovery. The clock is read "
+    asks="read the clock so that a recovered workflow gets the same time",
+    hint="A step's result is recorded: a time that a step returns is the same after recovery. The file reads the clock "
     "twice.",
 )
 def clock_outside(file: Path) -> str:
@@ -159,13 +159,16 @@ def clock_outside(file: Path) -> str:
         with _serving(database, file) as store:
             _must_end_well(state, "slow", "A customer paid late, and the store died after mark_order_paid")
             if _THANKS in _steps(state, "slow"):
-                raise Wrong(f"A customer waited for more than {_QUICK_SECONDS:g} s before paying, and was thanked.")
+                raise Wrong(f"A customer waited for more than {_QUICK_SECONDS:g} s before paying, but was thanked.")
             store.crash(at=f"*/*.{_THANKS}/checkpoint/after")
             quick = _quick_customer(store)
         time.sleep(_LONGER_SECONDS)
         with _serving(database, file):
             _must_end_well(state, quick, "A customer paid at once, and the store died after it had said thanks")
-    return "Who paid at once was thanked, who paid late was not, and no crash made the workflow change its mind."
+    return (
+        "The customer who paid at once was thanked, the one who paid late was not. After each crash, the workflow "
+        "decided as before."
+    )
 
 
 def _quick_customer(store: "_Serving") -> str:
@@ -183,7 +186,7 @@ def _quick_customer(store: "_Serving") -> str:
         now = time.monotonic()
         if now - started < _QUICK_SECONDS or now > give_up:  # else the machine is busy: that customer was slow
             break
-    raise Wrong(f"A customer paid at once, and {_THANKS} was not called, or did not end.")
+    raise Wrong(f"A customer paid at once, but {_THANKS} was not called, or did not finish.")
 
 
 # --- a store on a database, and what it leaves there

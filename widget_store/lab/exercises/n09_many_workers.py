@@ -23,9 +23,9 @@ _CUSTOMERS = ("anna", "bert", "carl", "dora")
 @on_file(
     "09",
     asks="let each worker dispatch one order at a time",
-    hint="register_queue has one limit for all workers together, global_concurrency, and one for each worker by "
-    "itself, worker_concurrency. The queue is registered in on_launch(); the checkout puts the dispatch onto it with "
-    "DBOS.enqueue_workflow(queue, workflow, argument).",
+    hint="register_queue has two limits: global_concurrency, for all workers together, and worker_concurrency, for "
+    "each worker. Register the queue in on_launch(). In the checkout, DBOS.enqueue_workflow(queue, workflow, "
+    "argument) puts the dispatch on it.",
 )
 def one_truck_each(file: Path) -> str:
     """Four orders, two workers: two dispatches at once, and never two on one worker.
@@ -52,7 +52,7 @@ def _dispatched_one_at_a_time(file: Path) -> str:
         workers.wait_until_idle()
         spans, worker_of = _spans(workers)
     if len(spans) < len(_CUSTOMERS):
-        raise Wrong(f"{len(_CUSTOMERS)} orders were paid, and {len(spans)} dispatches ran.")
+        raise Wrong(f"{len(_CUSTOMERS)} orders were paid, but the number of dispatches that ran is {len(spans)}.")
     at_once = [(one, other) for one, other in combinations(spans, 2) if _overlap(spans[one], spans[other])]
     for one, other in at_once:
         if worker_of[one] == worker_of[other]:
@@ -60,8 +60,8 @@ def _dispatched_one_at_a_time(file: Path) -> str:
                 f"{worker_of[one]} ran two dispatches at once: {other} took its first step before {one} took its last."
             )
     if not at_once:
-        raise Wrong("No two dispatches ran at once, on different workers neither: one of the two trucks stood idle.")
-    return "Both workers dispatched at the same time, and neither of them ever had two dispatches at once."
+        raise Wrong("No two dispatches ran at once, not even on different workers: one of the two trucks stood idle.")
+    return "Both workers dispatched at the same time, and no worker had two dispatches at once."
 
 
 class _Overlap(Exception):
@@ -71,8 +71,8 @@ class _Overlap(Exception):
 @on_answer(
     "09",
     asks="predict who dispatches what after a worker has died for good",
-    hint="The executor id in a workflow's row is that of the worker that ran it last. A workflow that has ended is not "
-    "run again. One that is under way is, in a worker that lives.",
+    hint="The executor id in a workflow's row names the worker that ran it last. A workflow that has ended does not "
+    "run again. One that is under way does, in a living worker.",
 )
 def worker_2_is_gone(answer: Any) -> str:
     """One order of each worker is dispatched; one of each is not paid yet when worker-2 is killed."""
@@ -89,14 +89,14 @@ def worker_2_is_gone(answer: Any) -> str:
     done = orders[orders["status"] == "DISPATCHED"]["worker"]
     truth = {"DISPATCHED": len(done)} | {f"dispatched by {name}": int((done == name).sum()) for name in (first, second)}
     must_be_equal(answer, truth)
-    return "So it is: worker-1 finished what worker-2 had under way, and what worker-2 had finished stays its work."
+    return "Correct: worker-1 finished what worker-2 had under way. What worker-2 had finished still has its name."
 
 
 @on_file(
     "09",
     asks="find out which worker has which workflow under way",
-    hint="client.list_workflows() takes a status: a workflow that is under way is PENDING. Each of what it returns has "
-    "a workflow_id and an executor_id.",
+    hint="client.list_workflows() takes a status: a workflow that is under way is PENDING. Each workflow that it "
+    "returns has a workflow_id and an executor_id.",
 )
 def who_has_what(file: Path) -> str:
     """Three checkouts wait, and a dispatch goes on. One checkout has ended well, one is cancelled, one in a queue."""
@@ -119,8 +119,8 @@ def who_has_what(file: Path) -> str:
             raise Wrong(f"who_has_what raised {type(failure).__name__}: {failure}") from failure
     _must_be_what_is_under_way(found, expected, statuses)
     return (
-        "Your function found the checkouts and the dispatch that were under way, each with its worker, and nothing "
-        "that had ended or was in a queue."
+        "Your function found the checkouts and the dispatch that were under way, each with its worker. It found "
+        "nothing that had ended or was in a queue."
     )
 
 
@@ -128,21 +128,21 @@ def _must_be_what_is_under_way(found: Any, expected: dict[str, str], statuses: M
     if found is None:
         raise NotAttempted("who_has_what returns nothing yet.")
     if not isinstance(found, dict):
-        raise Wrong(f"who_has_what returns a {type(found).__name__}, and should return a dictionary.")
+        raise Wrong(f"who_has_what returns a {type(found).__name__}, but must return a dictionary.")
     if extra := sorted(str(each) for each in set(found) - set(expected)):
         raise Wrong(_why_not(extra[0], statuses.get(extra[0])))
     if missing := sorted(set(expected) - set(found)):
-        does = "it is a dispatch that goes on" if missing[0].endswith(".dispatch") else "it waits for its payment"
+        does = "it is a dispatch under way" if missing[0].endswith(".dispatch") else "it waits for its payment"
         raise Wrong(f"Your dictionary lacks {missing[0]!r}, which {expected[missing[0]]} has: {does}.")
     for workflow, executor in expected.items():
         if found[workflow] != executor:
-            raise Wrong(f"For {workflow!r} you have {found[workflow]!r}, and the worker that has it is {executor!r}.")
+            raise Wrong(f"For {workflow!r} you have {found[workflow]!r}, but the worker that has it is {executor!r}.")
 
 
 def _why_not(key: str, status: str | None) -> str:
     """Why a key does not belong in the dictionary of what is under way."""
     if status is None:
-        return f"{key!r} is no workflow's id. In the dictionary the id is the key, and the executor is the value."
+        return f"{key!r} is not a workflow's id. In the dictionary, the id is the key, and the executor is the value."
     if status == "ENQUEUED":
         return f"Your dictionary has {key!r}, which is {status}: it is in a queue, and no worker has it yet."
     return f"Your dictionary has {key!r}, which has ended, as {status}: nobody has it any more."
@@ -153,7 +153,7 @@ def _wait_until_ended(workers: Workers, key: str) -> None:
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while workers.client.list_workflows(workflow_ids=[key], status="PENDING", load_input=False):
         if time.monotonic() > deadline:
-            raise StoreDidNotStart(f"Waited {_PATIENCE_SECONDS:g} s for the end of a checkout, in vain: check again.")
+            raise StoreDidNotStart(f"A checkout did not end within {_PATIENCE_SECONDS:g} s. Run the check again.")
         time.sleep(_LOOK_AGAIN_SECONDS)
 
 

@@ -14,6 +14,7 @@ from widget_store.lab.crash_run import Verdict
 from widget_store.lab.crash_test import Report
 from widget_store.lab.judging import Kill, Rule, must_be_safe, must_survive, try_points
 from widget_store.lab.scenarios import CANCELLED, DISPATCHED, SCENARIOS, Customer, Scenario
+from widget_store.lab.words import counted
 from widget_store.schema import OrderStatus
 
 _TIME_FOR_A_REFUND = 5.0  # seconds a step of the dispatch takes: the first is not over when the refund is asked for
@@ -63,60 +64,70 @@ _TWO_PAY = Scenario("two customers", _two_pay, {DISPATCHED: 2})
 
 @on_file(
     "10",
-    asks="confirm each paid order by a letter, and have it delivered once",
-    hint="Two statements in one transaction: the update of the order, and outbox.insert().values(letter=...). A key "
-    "that is the same at each attempt is made of what is the same at each attempt. Who did not pay gets no letter.",
+    asks="confirm each paid order by a letter that is delivered once",
+    hint="Write two statements in one transaction: the update of the order, and outbox.insert().values(letter=...). "
+    "The key must be the same at each attempt, so make it of values that stay the same. A customer who did not pay "
+    "gets no letter.",
 )
 def confirmation_mail(file: Path) -> str:
-    """The letter is owed in the moment in which the order is PAID; it is sent and noted, whatever is killed."""
+    """The letter is owed from the moment the order is PAID; it is sent and noted, whatever is killed."""
     paid = _with_letters(SCENARIOS["paid"], "paid")
     report = try_points(file, paid, _with_letters(_TWO_PAY, "paid"), _with_letters(SCENARIOS["declined"]))
     must_be_safe(report)
     kills = must_survive(file, _kills_of_letters(paid, report))
-    return f"Killed in {kills} places: who paid got one letter, who did not got none, and no order is PAID without one."
+    return (
+        f"Killed at {counted(kills, 'crash point')}: each customer who paid got one letter, the others got none, and "
+        "no order is PAID without a letter in the outbox."
+    )
 
 
 @on_file(
     "10",
     asks="let a paid order be refunded until it is dispatched",
     hint="DBOS.recv(REFUND, timeout_seconds=...) waits as DBOS.sleep does, and returns the message if one comes. After "
-    "the refund the dispatch is over. Publish OUTCOME at both ends: the customer waits for it.",
+    "the refund, return: the dispatch is over. Publish OUTCOME at both ends, because the customer waits for it.",
 )
 def refund(file: Path) -> str:
     """A refund in time, one that comes after some steps, one that is too late, and one of what was never paid."""
     report = try_points(file, _REFUNDED, _TOO_LATE, _NOT_PAID, points=("http/send refund/*",))
     kills = _must_refund(report)
     kills += must_survive(file, _kills_of_refunds(_REFUNDED, report))
-    return f"Refunded once, never after the dispatch and never unpaid; so it was in the {kills} runs that were killed."
+    return (
+        "Refunded once, never after the dispatch, and never without a payment. This was also true in "
+        f"{counted(kills, 'run')} with a crash."
+    )
 
 
 @on_file(
     "10",
-    asks="put it all into one checkout: the letter, the refund, and a letter about the refund",
-    hint="Take the functions of your two files. refund_and_owe_letter has three statements in one transaction. The "
-    "two letters need two names, and two keys.",
+    asks="write one checkout with the letter, the refund, and a letter about the refund",
+    hint="Use the functions of your two files. refund_and_owe_letter has three statements in one transaction. The two "
+    "letters need two names, and two keys.",
 )
 def capstone(file: Path) -> str:
-    """Each state in which a crash can leave a checkout that is paid, and a dispatch that is to be broken off."""
+    """Each state in which a crash can leave a checkout that is paid, and a dispatch that is to be stopped."""
     paid, refunded = _with_letters(SCENARIOS["paid"], "paid"), _with_letters(_REFUNDED, "paid", "refunded")
     report = try_points(file, paid, refunded, _with_letters(_TWO_PAY, "paid"), _with_letters(_NOT_PAID), _TOO_LATE)
     _must_refund(report)
     kills = must_survive(file, [*_kills_of_letters(paid, report), *_kills_of_refunds(refunded, report, _letters_left)])
-    return f"Your checkout was killed in {kills} states, and nobody could tell. That is the end of the course."
+    return (
+        f"Your checkout was killed in {counted(kills, 'state')}, and no crash left a trace. This is the end of the "
+        "course."
+    )
 
 
 def _must_refund(report: Report) -> int:
-    """As `must_be_safe`. Who is told nothing waits until the time is over: say what is missing instead."""
+    """As `must_be_safe`. A customer without an answer waits until the time is over: say what is missing instead."""
     for run in report.recorded:
         told = [place for place, point in enumerate(run.reached) if ".set_event outcome/checkpoint/after" in point]
-        story = f"In the story “{run.scenario}”"
+        story = f"In the scenario “{run.scenario}”"
         if run.verdict == Verdict.HUNG and not told:
-            raise Wrong(f"{story}, who wants a refund waits in vain: the dispatch publishes no OUTCOME.")
+            raise Wrong(f"{story}, the customer gets no answer about the refund: the dispatch publishes no OUTCOME.")
         if run.scenario == _REFUNDED.name and told:
             if any("order_progress/" in point for point in run.reached[told[0] :]):
-                raise Wrong(f"{story}, the dispatch goes on after the refund. It should be over then: return.")
+                raise Wrong(f"{story}, the dispatch goes on after the refund. Return after the refund.")
             if len(told) > 1:
-                raise Wrong(f"{story}, OUTCOME is published twice. After the refund the dispatch is over: return.")
+                raise Wrong(f"{story}, OUTCOME is published twice. Return after the refund.")
     return must_be_safe(report)
 
 
@@ -127,15 +138,15 @@ def _kills_of_letters(story: Scenario, report: Report) -> list[Kill]:
     """A kill after each commit from the payment on; and two in which somebody else does something meanwhile.
 
     Raises:
-        Wrong: When the story does not reach what is to be killed.
+        Wrong: When the scenario does not reach what is to be killed.
     """
     points = _points(report, story)
     effects = [point for point in _like("*/effect/after", points) if not any(other in point for other in _OF_THE_STORE)]
     sends = _like("*/*.send/*/after", points)
     if not _like("*.send/effect/after", sends):
         raise Wrong(
-            "No step send of its own hands the letter over. Called in a transaction it is a part of it, "
-            "and a real letter can't be rolled back: call send in the workflow."
+            "The letter is not sent by a step of its own. In a transaction, send is a part of that transaction, but a "
+            "real letter can't be rolled back. Call send in the workflow."
         )
     paying = effects[0]
     return [
@@ -152,8 +163,8 @@ def _kills_of_letters(story: Scenario, report: Report) -> list[Kill]:
             meanwhile="UPDATE orders SET order_status = -1",
             recovered=_still(
                 CANCELLED,
-                "The order was cancelled in the moment before, and it was marked as PAID all the same. "
-                "Ask for PENDING in the UPDATE itself.",
+                "The order was cancelled just before, but it was marked as PAID anyway. "
+                "Check for PENDING in the UPDATE itself.",
             ),
         ),
     ]
@@ -169,14 +180,14 @@ def _kills_of_refunds(story: Scenario, report: Report, letters: Rule = lambda _c
     def told(connection: sa.Connection) -> Iterator[str]:
         yield from left(connection)
         if status := _other_than(CANCELLED, connection):
-            yield f'OUTCOME says "refunded", and the order is {status}: refund first, and publish then'
+            yield f'OUTCOME says "refunded", but the order is {status}: refund first, and publish then'
 
     all_points = _points(report, story)
     published = _like("*.set_event outcome/checkpoint/after", all_points)
     refunding = next(iter(_like("dispatch_order_workflow/*/effect/after", all_points)), None)
     steps = _like("dispatch_order_workflow/*order_progress/effect/after", _points(report, _TOO_LATE))
     if refunding is None or len(steps) < 2:  # it ended well, but not by transactions
-        raise Wrong("The dispatch does not reach a transaction that refunds, and one for each step.")
+        raise Wrong("The dispatch needs a transaction that refunds, and one for each step.")
     points = _like("dispatch_order_workflow/*.*/after", all_points[all_points.index(refunding) :])
     return [
         *(Kill(story, point, left) for point in points if point not in published),
@@ -188,8 +199,8 @@ def _kills_of_refunds(story: Scenario, report: Report, letters: Rule = lambda _c
             meanwhile="UPDATE orders SET order_status = 1, progress_remaining = 0",
             recovered=_still(
                 DISPATCHED,
-                "The order was dispatched in the moment before, and it was refunded all the same. "
-                "Ask for PAID in the UPDATE itself.",
+                "The order was dispatched just before, but it was refunded anyway. "
+                "Check for PAID in the UPDATE itself.",
             ),
         ),
     ]
@@ -228,24 +239,24 @@ def _letters_left(connection: sa.Connection) -> Iterator[str]:
     for order_id, number in connection.execute(sa.text("SELECT order_id, order_status FROM orders")):
         status, paid, refunded = OrderStatus(number), f"paid-{order_id}", f"refunded-{order_id}"
         if status in {OrderStatus.PAID, DISPATCHED} and paid not in owed:
-            yield f"the order is {status.name}, and the outbox does not know. Do both in one transaction"
+            yield f"the order is {status.name}, but {paid} is not in the outbox. Do both in one transaction"
         if status == OrderStatus.PENDING and paid in owed:
-            yield f"{paid} is owed, and the order is still PENDING. Do both in one transaction"
+            yield f"{paid} is in the outbox, but the order is still PENDING. Do both in one transaction"
         if status == CANCELLED and paid in owed and refunded not in owed:
-            yield f"the order is CANCELLED, and {refunded} is not in the outbox. Do both in one transaction"
+            yield f"the order is CANCELLED, but {refunded} is not in the outbox. Do both in one transaction"
         if status != CANCELLED and refunded in owed:
-            yield f"{refunded} is owed, and the order is still {status.name}. Do both in one transaction"
+            yield f"{refunded} is in the outbox, but the order is still {status.name}. Do both in one transaction"
     for letter in connection.scalars(sa.text("SELECT letter FROM delivered")):
         if letter not in owed:
-            yield f"{letter} is delivered, and was never owed"
+            yield f"{letter} is delivered, but was never in the outbox"
     yield from (
-        f"{letter} is noted as sent, and not delivered. Note it after send" for letter in _only_noted(connection)
+        f"{letter} is noted as sent, but not delivered. Note it after send" for letter in _only_noted(connection)
     )
 
 
 def _only_sent_is_noted(connection: sa.Connection) -> Iterator[str]:
     for letter in _only_noted(connection):
-        yield f"{letter}, somebody else's letter, waited in the outbox. mark_sent noted it as sent, too."
+        yield f"{letter}, another customer's letter, was still in the outbox. mark_sent noted it as sent, too."
 
 
 def _only_noted(connection: sa.Connection) -> list[str]:
@@ -257,7 +268,7 @@ def _books(connection: sa.Connection) -> Iterator[str]:
     sql = "SELECT stock_added - inventory - (SELECT count(*) FROM orders WHERE order_status <> -1) FROM products"
     missing = connection.scalar(sa.text(sql))
     if missing:
-        order = "CANCELLED, and its widget is not yet" if missing > 0 else "still PAID, and its widget is already"
+        order = "CANCELLED, but its widget is not yet" if missing > 0 else "still PAID, but its widget is already"
         yield f"the order is {order} on the shelf. Do both in one transaction"
 
 
