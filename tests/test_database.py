@@ -181,7 +181,7 @@ def test_a_store_that_waits_for_its_database_can_be_stopped(
         ready = state.read_text()
         state.write_text(ready.replace("ready", "starting"))
         with starting(public_folder, WIDGET_STORE_DATA_DIR=str(data_dir)) as store:
-            eventually(lambda: "reads its log again" in store.output.read_text(), "a store that says what it waits for")
+            eventually(lambda: "recovers from its log" in store.output.read_text(), "a store that says why it waits")
             store.process.send_signal(stop)
             assert store.process.wait(PATIENCE_SECONDS) == 0
             assert "Traceback" not in store.output.read_text()

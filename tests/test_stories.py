@@ -305,7 +305,7 @@ class Interrupted(Story):
 def test_a_checkout_that_goes_on_when_sold_out_is_caught_in_the_shortest_story(open_shop: Opens) -> None:
     with (
         open_shop("postgresql", "--app", str(MUTANTS / "missing_return.py")) as shop,
-        pytest.raises(AssertionError, match="0 widgets were put on the shelf; 1 are there") as failure,
+        pytest.raises(AssertionError, match="0 widgets were put on the shelf; 1 is there") as failure,
     ):
         tell_stories(shop, Quiet, settings(STORIES, stateful_step_count=3))
     opens, buys = steps(failure.value)

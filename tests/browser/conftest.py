@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.browser.chromium import NONE_HERE, chromium, executable
 from tests.browser.jupyter import FrontEnd, Jupyter, serving_notebooks
 from tests.tools.notebooks import copied_course
+from widget_store.course import learners_copy
 
 SCREENSHOTS = Path(__file__).parents[2] / "test-results"
 PANDAS = {"empty-table-header": {"enabled": False}}  # its tables have one in the corner, above the index
@@ -42,10 +43,12 @@ def page(browser: Browser) -> Iterator[Page]:
 
 @pytest.fixture(scope="module")
 def course(public_folder: Path) -> Iterator[Path]:
-    """A copy of the lessons; one for all tests of a module."""
+    """The lessons as learners get them, without outputs; one copy for all tests of a module."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tempfile.tempdir", str(public_folder))
         with copied_course() as folder:
+            for lesson in folder.glob("*.ipynb"):
+                lesson.write_bytes(learners_copy.clean(lesson.read_bytes()))
             yield folder
 
 

@@ -666,6 +666,6 @@ def test_a_start_is_waited_for_while_the_server_reads_its_log_again(machine: Mac
         told = visit.stderr.readline()
         (machine.cluster / "postmaster.pid").write_text(lines)
         said, _ = visit.communicate(timeout=2 * PATIENCE_SECONDS)
-        assert "reads its log again" in told
+        assert "recovers from its log" in told
         assert said.splitlines()[-1] == "recovered"
         assert lives(server)
