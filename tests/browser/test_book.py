@@ -42,6 +42,12 @@ def test_it_has_every_lesson_and_every_guide_and_no_link_that_leads_nowhere(book
     assert dead == []
 
 
+def test_the_picture_of_a_panel_has_its_words(book: Path) -> None:
+    page = (book / "notebooks" / "04_crash_lab.html").read_text(encoding="utf-8")
+    assert 'alt="CrashLab: ' in page
+    assert re.findall(r'alt="[^"]*\.png"', page) == []
+
+
 @pytest.mark.nightly("looks at each page, in two themes")
 def test_it_can_be_read_by_everybody_and_a_file_that_a_cell_writes_has_its_name(
     book: Path, page: Page, barriers: Callable[[Page, str], str]
