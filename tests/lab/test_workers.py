@@ -390,7 +390,7 @@ def test_the_last_worker_that_lives_is_killed_by_a_click_only(new_database: Call
         assert list(panel.crowd.left_behind) == [first]
         panel.unless_you_did("worker-2")
         assert workers.alive() == ["worker-2"]
-        assert "worker-2 was not killed: it is the last living worker." in panel.message.value
+        assert "worker-2 was not killed: it is the last running worker." in panel.message.value
         eventually(lambda: first in workers.dispatches_at("worker-2"), "the survivor takes over")
         panel.refresh()
         assert f"● is running, has orders {first}, {second}" in panel.state_of["worker-2"].value

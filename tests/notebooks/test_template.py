@@ -8,8 +8,7 @@ from typing import Any
 import nbformat
 import pytest
 
-from tests.tools.notebooks import NAVIGATION, NOTEBOOKS, WIDGET_VIEW, all_notebooks, navigation
-from widget_store.lab import CrashLab, CrashMap, Lab, WorkersPanel
+from tests.tools.notebooks import NAVIGATION, NOTEBOOKS, WIDGET_VIEW, all_notebooks, navigation, pictured
 from widget_store.lab.checks import all_exercises
 
 LESSONS = all_notebooks()
@@ -114,15 +113,6 @@ def test_every_solution_and_start_belongs_to_an_exercise() -> None:
     names = {exercise.name for exercise in all_exercises()}
     for folder in (NOTEBOOKS / "solutions", NOTEBOOKS / "solutions" / "start"):
         assert {file.stem for file in folder.glob("*.py")} == names
-
-
-PANELS = tuple(f"{panel.__name__}: " for panel in (CrashLab, CrashMap, Lab, WorkersPanel))
-
-
-def pictured(lesson: Path) -> list[Any]:
-    """The stored outputs that are panels."""
-    outputs = [output for cell in cells(lesson, "code") for output in cell.outputs]
-    return [output for output in outputs if output.get("data", {}).get("text/plain", "").startswith(PANELS)]
 
 
 @each_lesson

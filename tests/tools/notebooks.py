@@ -10,10 +10,14 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
+from widget_store.lab import CrashLab, CrashMap, Lab, WorkersPanel
+
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 _A_CELL_TAKES_SECONDS = 300
+PANELS = tuple(f"{panel.__name__}: " for panel in (CrashLab, CrashMap, Lab, WorkersPanel))
+"""How the words begin that each panel is stored with."""
 NAVIGATION = "navigation"
 """The tag of a notebook's last cell, which is generated: its links to the next notebook and the one before."""
 
@@ -21,6 +25,12 @@ NAVIGATION = "navigation"
 def all_notebooks() -> list[Path]:
     """Return the lessons, in their order."""
     return sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+
+
+def pictured(lesson: Path) -> list[nbformat.NotebookNode]:
+    """Return the stored outputs of a lesson that are panels: a picture of each is stored with it."""
+    outputs = [output for cell in nbformat.read(lesson, as_version=4).cells for output in cell.get("outputs", [])]
+    return [output for output in outputs if output.get("data", {}).get("text/plain", "").startswith(PANELS)]
 
 
 @contextlib.contextmanager

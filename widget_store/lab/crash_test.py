@@ -358,8 +358,8 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         metavar="SECONDS",
         help=(
-            f"instead of scenarios: {soak.CUSTOMERS} customers buy for so long, and the store is killed at random "
-            "moments"
+            f"instead of scenarios: {soak.CUSTOMERS} customers buy for this many seconds, and the store is killed "
+            "at random moments"
         ),
     )
     parser.add_argument(

@@ -109,6 +109,7 @@ class Lab(Panel):
         # Where the page is narrow or enlarged, it scrolls, also by the arrow keys, and stays so when it is drawn anew.
         scrolls = widgets.Layout(width="0", min_width="100%", overflow="auto")
         self.timeline = widgets.HTML(layout=scrolls, tabbable=True)
+        self.legend = widgets.HTML()  # it does not scroll with the timeline: its words go to the next line
         clicks = {
             self.buy: self.customer.buy,
             self.pay: self.customer.pay,
@@ -126,6 +127,7 @@ class Lab(Panel):
                 in_a_row(self.buy, self.pay, self.decline, self.restock),
                 in_a_row(self.when, self.crash),
                 self.message,
+                self.legend,
                 self.timeline,
             ]
         )
@@ -172,7 +174,8 @@ class Lab(Panel):
             f"Process: {process}."
         )
         pictures = "".join(draw(story, self.store.deaths) for story in stories(self.store.state))
-        self.timeline.value = legend() + pictures if pictures else "<p>No workflow yet, so there is no timeline.</p>"
+        self.legend.value = legend() if pictures else ""
+        self.timeline.value = pictures or "<p>No workflow yet, so there is no timeline.</p>"
 
     def _made(self) -> dict[str, int]:
         return {"buy": self.customer.purchases, "pay": self.customer.payments, "crash": len(self.store.deaths)}

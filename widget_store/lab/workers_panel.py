@@ -23,7 +23,7 @@ border-top: 1px solid color-mix(in srgb, currentColor 30%, transparent); }
 
 @dataclass
 class Crowd:
-    """Customers of several workers: each goes to the next living worker, as behind a load balancer.
+    """Customers of several workers: each goes to the next running worker, as behind a load balancer.
 
     Attributes:
         workers: The workers.
@@ -91,7 +91,7 @@ class WorkersPanel(Panel):
         self.crowd = Crowd(workers)
         self.buy = button("Buy a widget", "shopping-cart", "primary", "Start a checkout at the next living worker")
         self.pay = button(
-            "Pay", "check", "success", "Report the oldest open payment as paid, to the next living worker"
+            "Pay", "check", "success", "Report the oldest open payment as paid, to the next running worker"
         )
         self.again = refresh_button()
         self.kill: dict[str, widgets.Button] = {}
@@ -137,7 +137,7 @@ class WorkersPanel(Panel):
             return
         # They have killed another one. Nobody would be left who takes over.
         self.crowd.says = (
-            f"{name} was not killed: it is the last living worker. "
+            f"{name} was not killed: it is the last running worker. "
             "To follow the lesson as written, run again from the cell with Workers.fresh."
         )
         self._do(lambda: None)
