@@ -13,6 +13,7 @@ from sqlalchemy.exc import ArgumentError
 from widget_store.errors import SettingError
 
 PREFIX = "WIDGET_STORE_"
+_SECRET = f"{PREFIX}WEBHOOK_SECRET"
 _A_DAY = 86_400.0  # seconds
 _CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -88,6 +89,11 @@ def read_settings() -> Settings:
     Raises:
         SettingError: When one has a value that can't be used; names the variable, never shows the value.
     """
+    if any(name.upper() == _SECRET and not value.strip() for name, value in os.environ.items()):
+        # Any other setting that is empty has its default. Here, that would let unsigned payments pass.
+        raise SettingError(
+            f"{_SECRET} is empty, so payments would not be signed.\nSet it to the secret, or unset it to do without."
+        )
     try:
         return Settings()
     except ValidationError as invalid:
