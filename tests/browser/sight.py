@@ -74,7 +74,9 @@ def _looked_at(panels: Locator, *, is_forced: bool) -> list[str]:
     found = list(panels.evaluate_all(_FOCUS)) + list(panels.evaluate_all(_NARROW))
     if is_forced:
         found += panels.evaluate_all(_FORCED_COLOURS)
-    panels.last.locator("button:not(:disabled)").first.evaluate("button => button.focus({ focusVisible: true })")
+    panels.last.locator("button:is(.mod-primary, .mod-danger):enabled").first.evaluate(
+        "button => button.focus({ focusVisible: true })"
+    )
     return found
 
 
