@@ -330,6 +330,13 @@ def test_what_is_no_order_id_is_refused(store: Serving, order_id: str) -> None:
     assert store.client.get(f"/order/{order_id}").status_code == 422
 
 
+@pytest.mark.parametrize("one", ["1_0", "+1", "%201", "1%20", "01", "1.0", "1e0", "0x1", "%D9%A1", "%EF%BC%91"])
+def test_a_number_is_written_in_digits_and_in_one_way(store: Serving, one: str) -> None:
+    store.sell(new_key(), "failed")
+    for path in (f"/order/{one}", f"/orders?limit={one}", f"/orders?before={one}"):
+        assert store.client.get(path).status_code == 422
+
+
 def test_orders_come_newest_first_page_by_page(store: Serving) -> None:
     sold = [store.sell(new_key(), "failed") for _ in range(5)]
     first = store.client.get("/orders", params={"limit": 2}).json()
@@ -394,7 +401,13 @@ def test_an_unsigned_or_wrongly_signed_payment_changes_nothing(signed: Serving) 
     key = new_key()
     signed.buy(key)
     stock = signed.inventory()
-    wrong = ["", "00", "é", signature(f"{key}/failed"), signature(key)]
+    right = signature(f"{key}/paid")
+    wrong = [
+        *("", "00", "é", right[:-1], right + "0", right.upper(), f"{right} x", f"sha256={right}"),
+        *map(signature, (f"{key}/failed", f"{new_key()}/paid", key, f"{key}/paid\n")),
+        hmac.new(b"", f"{key}/paid".encode(), hashlib.sha256).hexdigest(),
+        hashlib.sha256(f"{SECRET}{key}/paid".encode()).hexdigest(),
+    ]
     refused = [signed.pay(key)] + [
         signed.client.post(f"/payment_webhook/{key}/paid", headers={b"X-Widget-Signature": text.encode()})
         for text in wrong
@@ -406,11 +419,11 @@ def test_an_unsigned_or_wrongly_signed_payment_changes_nothing(signed: Serving) 
 
 @pytest.mark.slow("starts a store, once")
 @pytest.mark.parametrize("status", ["paid", "failed"])
-def test_a_signed_payment_is_taken(signed: Serving, status: str) -> None:
+def test_a_signed_payment_is_taken_and_its_replay_changes_nothing(signed: Serving, status: str) -> None:
     key = new_key()
     signed.buy(key)
-    answer = signed.pay(key, status, **{"X-Widget-Signature": signature(f"{key}/{status}")})
-    assert answer.status_code == 200
+    answers = [signed.pay(key, status, **{"X-Widget-Signature": signature(f"{key}/{status}")}) for _ in range(3)]
+    assert {(answer.status_code, answer.text) for answer in answers} == {(200, answers[0].text)}
 
 
 @pytest.mark.slow("starts a store, once")

@@ -12,7 +12,7 @@ import pytest
 import uvicorn
 
 from tests.support import PATIENCE_SECONDS
-from widget_store.http_server import HttpServer
+from widget_store.http_server import Connection, HttpServer
 from widget_store.ports import listen
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -118,3 +118,62 @@ def test_one_of_several_leaves_what_comes_in_to_another_while_it_is_busy() -> No
 
     with listen("127.0.0.1", 0) as listener:
         asyncio.run(another_takes_it(listener))
+
+
+class InNoTime(Connection):
+    """A connection that must bring a whole request almost at once."""
+
+    within = 0.05
+
+
+@asynccontextmanager
+async def hasty(app: Any) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A connection to a server without patience."""
+    config = uvicorn.Config(app, http=InNoTime, lifespan="off", log_config=None)
+    config.load()
+    with listen("127.0.0.1", 0) as listener:
+        server = HttpServer(config, listener, is_shared=True, on_ready=lambda _port: None)
+        server.lifespan = config.lifespan_class(config)
+        await server.startup(sockets=[])
+        reader, writer = await asyncio.open_connection(*listener.getsockname())
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            yield reader, writer
+        writer.close()
+        await server.shutdown(sockets=[])
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [b"", b"GET / HTTP/1.1\r\nHost: x\r\nX: ", b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf"],
+    ids=["nothing", "half a head", "half a body"],
+)
+def test_a_connection_that_brings_no_whole_request_is_closed_however_often_it_sends(begin: bytes) -> None:
+    async def wait_for_the_body(_scope: Any, receive: Any, send: Any) -> None:
+        while (await receive()).get("more_body"):
+            pass
+        await answer(_scope, receive, send)
+
+    async def is_closed() -> bool:
+        async with hasty(wait_for_the_body) as (reader, writer):
+            writer.write(begin)
+            while not reader.at_eof():
+                with contextlib.suppress(TimeoutError, ConnectionError):
+                    await asyncio.wait_for(reader.read(1), 0.01)
+                with contextlib.suppress(ConnectionError):
+                    writer.write(b"x" if begin.startswith(b"GET") else b"")
+            return True
+
+    assert asyncio.run(is_closed())
+
+
+def test_a_connection_whose_request_is_at_work_is_left_alone() -> None:
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.sleep(4 * InNoTime.within)
+        await answer(scope, receive, send)
+
+    async def told() -> bytes:
+        async with hasty(slow) as (reader, writer):
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            return await reader.readline()
+
+    assert asyncio.run(told()).split()[1] == b"200"

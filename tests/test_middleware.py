@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import hashlib
-import hmac
 import resource
 import socket
 from collections.abc import Callable, Iterator
@@ -13,7 +11,7 @@ import httpx
 import pytest
 from starlette.responses import PlainTextResponse
 
-from tests.support import PENDING, Books, Serving, eventually, new_key, serving, starting
+from tests.support import Books, Serving, eventually, new_key, starting
 from widget_store.databases import Database
 from widget_store.middleware import guarded
 
@@ -103,15 +101,6 @@ def test_no_control_character_is_part_of_an_address(store: Serving, books: Books
     assert (books.store("SELECT count(*) FROM orders"), store.inventory()) == before
 
 
-@pytest.mark.parametrize("number", ["1_0", "+1", "%201", "1%20", "01", "1.0", "1e0", "0x1", "%D9%A1", "%EF%BC%91"])
-def test_a_number_is_written_in_digits_and_in_one_way(store: Serving, number: str) -> None:
-    store.sell(new_key(), "failed")
-    assert [store.client.get(path).status_code for path in (f"/order/{number}", f"/orders?limit={number}")] == [
-        422,
-        422,
-    ]
-
-
 @pytest.mark.parametrize(
     "path",
     [
@@ -136,7 +125,7 @@ def test_no_address_leads_out_of_the_storefront_s_folder(store: Serving, path: s
 
 
 @pytest.mark.parametrize(
-    "request_",
+    "sent",
     [
         "nonsense\r\n\r\n",
         "GET / HTTP/9.9\r\n\r\n",
@@ -150,9 +139,9 @@ def test_no_address_leads_out_of_the_storefront_s_folder(store: Serving, path: s
         "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
     ],
 )
-def test_what_is_no_http_is_refused_and_the_store_goes_on(store: Serving, request_: str) -> None:
+def test_what_is_no_http_is_refused_and_the_store_goes_on(store: Serving, sent: str) -> None:
     worker = store.worker()
-    assert raw(store.port, request_).split()[1:2] in ([b"400"], [b"403"])
+    assert raw(store.port, sent).split()[1:2] in ([b"400"], [b"403"])
     assert store.worker() == worker
 
 
@@ -168,45 +157,6 @@ def raw(port: int, request: str) -> bytes:
                 if b"\r\n\r\n" in told:
                     break
         return told
-
-
-SECRET = "the secret of a payment provider"  # noqa: S105 - it protects nothing
-
-
-@pytest.mark.slow("starts a store")
-def test_no_forged_signature_passes_and_a_replay_changes_nothing(
-    new_database: Callable[[str], Database], public_folder: Path
-) -> None:
-    database = new_database("sqlite")
-    settings = {"WIDGET_STORE_DATABASE_URL": database.url, "WIDGET_STORE_WEBHOOK_SECRET": SECRET}
-    with serving(public_folder, **settings) as store:
-        mine, another = new_key(), new_key()
-        store.buy(mine), store.buy(another)
-        right = signed(f"{mine}/paid")
-        forged = [
-            *("", "0", "é", right[:-1], right + "0", right.upper(), f"{right} x", "sha256=" + right),
-            signed(f"{mine}/failed"),
-            signed(f"{another}/paid"),
-            signed(mine),
-            signed(f"{mine}/paid\n"),
-            hmac.new(b"", f"{mine}/paid".encode(), hashlib.sha256).hexdigest(),
-            hashlib.sha256(f"{SECRET}{mine}/paid".encode()).hexdigest(),
-        ]
-        answers = [
-            store.client.post(f"/payment_webhook/{mine}/paid", headers={b"X-Widget-Signature": text.encode()})
-            for text in forged
-        ]
-        assert {answer.status_code for answer in answers} == {401}
-        assert store.client.get("/orders").json()[-1]["order_status"] == PENDING
-
-        paid = [store.pay(mine, **{"X-Widget-Signature": right}) for _ in range(3)]  # a signature has no time in it
-        assert {(answer.status_code, answer.text) for answer in paid} == {(200, paid[0].text)}
-        store.pay(another, "failed", **{"X-Widget-Signature": signed(f"{another}/failed")})
-        assert Books(database).violations() == []
-
-
-def signed(message: str) -> str:
-    return hmac.new(SECRET.encode(), message.encode(), hashlib.sha256).hexdigest()
 
 
 @pytest.fixture

@@ -92,7 +92,8 @@ def read_settings() -> Settings:
     if any(name.upper() == _SECRET and not value.strip() for name, value in os.environ.items()):
         # Any other setting that is empty has its default. Here, that would let unsigned payments pass.
         raise SettingError(
-            f"{_SECRET} is empty, so payments would not be signed.\nSet it to the secret, or unset it to do without."
+            f"{_SECRET}: is empty, and a store without a secret takes unsigned payments.\n"
+            "Set it to the secret, or unset it if payments need no signature."
         )
     try:
         return Settings()

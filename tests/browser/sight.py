@@ -13,8 +13,8 @@ FORCED: dict[Literal["none", "active"], str] = {"none": "", "active": "-forced"}
 
 _FORCED_COLOURS = """panels => {
     const probe = document.body.appendChild(document.createElement("i"));
-    probe.style.cssText = "color: CanvasText; background: Canvas; forced-color-adjust: none";
-    const { color: ink, backgroundColor: paper } = getComputedStyle(probe);
+    probe.style.cssText = "color: CanvasText; forced-color-adjust: none";
+    const { color: ink } = getComputedStyle(probe);
     probe.remove();
     const hard = [];
     for (const panel of panels) {
@@ -23,7 +23,7 @@ _FORCED_COLOURS = """panels => {
                 hard.push(`the button ${button.innerText} has no outline`);
         for (const text of panel.querySelectorAll("svg text")) {
             const { fill, stroke } = getComputedStyle(text);
-            if (fill !== ink || stroke !== paper) hard.push(`${text.textContent} is ${fill} on ${stroke}`);
+            if (fill !== ink || stroke !== "none") hard.push(`${text.textContent} is ${fill}, its edge ${stroke}`);
         }
     }
     return hard;

@@ -4,7 +4,6 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -53,17 +52,6 @@ TRIES: dict[str, str] = {
 }
 
 
-@dataclass
-class OtherSite:
-    """A site that is not the store's: one empty page."""
-
-    port: int
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/"
-
-
 class _Page(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.send_response(200)
@@ -76,11 +64,12 @@ class _Page(BaseHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def other_site() -> Iterator[OtherSite]:
+def other_site() -> Iterator[str]:
+    """The address of a site that is not the store's: one empty page."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Page)
     thread = threading.Thread(target=partial(server.serve_forever, poll_interval=0.05))
     thread.start()
-    yield OtherSite(server.server_port)
+    yield f"http://127.0.0.1:{server.server_port}/"
     server.shutdown()
     thread.join()
     server.server_close()
@@ -104,12 +93,12 @@ def sold_and_alive(shop: Serving, books: Books) -> tuple[object, int]:
 
 @pytest.mark.parametrize("way", TRIES)
 def test_a_page_of_another_site_can_do_nothing(
-    page: Page, shop: Serving, books: Books, other_site: OtherSite, way: str
+    page: Page, shop: Serving, books: Books, other_site: str, way: str
 ) -> None:
     books.set_inventory(5)
     before = sold_and_alive(shop, books)
     for path in (f"/checkout/{new_key()}", "/restock", "/crash_application"):
-        page.goto(other_site.url)
+        page.goto(other_site)
         with _answered(page, f"{shop.url}{path}"), contextlib.suppress(Error):  # the script may well be told no
             page.evaluate(f"async (url) => {{ {TRIES[way]} }}", f"{shop.url}{path}")
     assert sold_and_alive(shop, books) == before
@@ -143,16 +132,16 @@ def test_the_store_s_own_page_can_do_all_this(page: Page, shop: Serving, books: 
     assert page.evaluate(ask, f"/payment_webhook/{key}/failed") == 200
     assert page.evaluate(ask, "/restock") == 200
     worker = shop.worker().pid
-    with contextlib.suppress(Exception):
+    with contextlib.suppress(Error):  # there is no answer
         page.evaluate(ask, "/crash_application")
     assert shop.worker().pid != worker
 
 
 def test_no_other_page_can_show_the_store_under_a_button_of_its_own(
-    page: Page, shop: Serving, books: Books, other_site: OtherSite
+    page: Page, shop: Serving, books: Books, other_site: str
 ) -> None:
     before = sold_and_alive(shop, books)
-    page.goto(other_site.url)
+    page.goto(other_site)
     framed = """(url) => new Promise((done) => {
         const frame = document.createElement("iframe");
         frame.style = "position: absolute; inset: 0; width: 900px; height: 900px; opacity: 0.01";
@@ -167,8 +156,8 @@ def test_no_other_page_can_show_the_store_under_a_button_of_its_own(
 
 
 @pytest.mark.parametrize("element", ["object", "embed"])
-def test_nor_can_it_be_embedded(page: Page, shop: Serving, other_site: OtherSite, element: str) -> None:
-    page.goto(other_site.url)
+def test_nor_can_it_be_embedded(page: Page, shop: Serving, other_site: str, element: str) -> None:
+    page.goto(other_site)
     page.evaluate(
         """([element, url]) => { const made = document.createElement(element);
         made[element === "object" ? "data" : "src"] = url; made.type = "text/html"; document.body.append(made); }""",
@@ -178,8 +167,8 @@ def test_nor_can_it_be_embedded(page: Page, shop: Serving, other_site: OtherSite
     assert [frame for frame in page.frames if frame.locator("#buy").count()] == []
 
 
-def test_a_window_that_another_page_opens_tells_it_nothing(page: Page, shop: Serving, other_site: OtherSite) -> None:
-    page.goto(other_site.url)
+def test_a_window_that_another_page_opens_tells_it_nothing(page: Page, shop: Serving, other_site: str) -> None:
+    page.goto(other_site)
     read = """(url) => new Promise((done) => {
         const shop = window.open(url);
         const look = () => { try { done(shop.document.title); } catch (refused) { done(refused.name); } };
@@ -189,8 +178,8 @@ def test_a_window_that_another_page_opens_tells_it_nothing(page: Page, shop: Ser
     assert page.evaluate(read, f"{shop.url}/") == "SecurityError"
 
 
-def test_an_answer_can_not_be_read_by_another_page(page: Page, shop: Serving, other_site: OtherSite) -> None:
-    page.goto(other_site.url)
+def test_an_answer_can_not_be_read_by_another_page(page: Page, shop: Serving, other_site: str) -> None:
+    page.goto(other_site)
     read = "(url) => fetch(url).then((answer) => answer.text(), (refused) => refused.name)"
     assert page.evaluate(read, f"{shop.url}/orders") == "TypeError"
 

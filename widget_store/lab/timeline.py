@@ -30,7 +30,7 @@ stroke: var(--jp-layout-color0, #fff); stroke-linejoin: round; }
 .ws-timeline.keys svg { vertical-align: -2px; }
 @media (forced-colors: active) {
 .ws-timeline { color: CanvasText; }
-.ws-timeline text, .ws-timeline .crash { fill: CanvasText; stroke: Canvas; }
+.ws-timeline text, .ws-timeline .crash { fill: CanvasText; stroke: none; }
 .ws-timeline .step { fill: CanvasText; } .ws-timeline .wait, .ws-timeline .away { stroke: CanvasText; }
 .ws-timeline .again { fill: Canvas; } .ws-timeline .hatch { stroke: GrayText; } }
 """
