@@ -55,8 +55,6 @@ _UNCOMMITTED = "widget_store.uncommitted"
 _COMMITTED = "widget_store.committed"
 _BECOMES = {"PENDING": "dequeue", "ENQUEUED": "requeue", "SUCCESS": "end", "ERROR": "fail", "CANCELLED": "cancel"}
 
-_SET_EVENT = "set_event "
-
 _step_body: ContextVar[str] = ContextVar("_step_body")
 """The name of the step in whose body this code runs, for steps that are not transactions."""
 
@@ -75,31 +73,6 @@ STEPS = {  # of the store's own checkout, in the order in which it meets them; w
 }
 
 
-def plain_name(step: str, *, in_checkout: bool = True) -> str:
-    """What the lab's tables and timelines call a step, in words: most as their functions are called.
-
-    Args:
-        step: Its name in a crash point, without its number: `recv`, `set_event order_id`, `create_order`.
-        in_checkout: Whether it is a step of a checkout: that is the one who waits for a payment.
-    """
-    if step.startswith(_SET_EVENT):
-        return f"publish {step.removeprefix(_SET_EVENT)}"
-    if step == "recv":
-        return "wait for the payment" if in_checkout else "wait for a message"
-    return "start the dispatch" if step == "dispatch_order_workflow" else step
-
-
-def both_names(step: str, *, in_checkout: bool = True) -> str:
-    """The plain name of a step and, where it is another, that in crash points: "wait for the payment (recv)".
-
-    Args:
-        step: Its name in a crash point, without its number.
-        in_checkout: As for `plain_name`.
-    """
-    plain = plain_name(step, in_checkout=in_checkout)
-    return step if plain == step else f"{plain} ({step.partition(' ')[0]})"
-
-
 def checkout_points() -> dict[str, str]:
     """The crash points worth choosing by hand: before, within and after each step of the store's checkout.
 
@@ -108,7 +81,7 @@ def checkout_points() -> dict[str, str]:
     """
     points = {}
     for step, has_effect in STEPS.items():
-        name = both_names(step.partition(".")[2])
+        name = step.partition(".")[2]
         if has_effect:
             points[f"{step}/effect/before"] = f"in {name}: before its work is committed"
             points[f"{step}/effect/after"] = f"in {name}: its work committed, DBOS's record of it not"
@@ -165,7 +138,7 @@ class _Names:
         if record := inserts.get("operation_outputs"):
             name = str(record["function_name"]).removeprefix("DBOS.")
             if published := inserts.get("workflow_events"):
-                name = f"{_SET_EVENT}{published['key']}"
+                name = f"set_event {published['key']}"
             return f"{self._workflow(record['workflow_uuid'])}/{record['function_id']}.{name}/checkpoint"
         if record := inserts.get("datasource_outputs"):
             return f"{self._workflow(record['workflow_id'])}/{record['step_id']}.{transaction}/effect"

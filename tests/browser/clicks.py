@@ -14,15 +14,15 @@ def buy_crash_and_pay(page: Page, lesson: Locator) -> None:
     page.get_by_role("button", name="Buy a widget").click()
     expect(lesson.get_by_text("Now pay, or decline.")).to_be_visible()
     page.get_by_role("button", name="Pay").click()
-    expect(lesson.get_by_text("Paid: order 1 is being dispatched.")).to_be_visible()
+    expect(lesson.get_by_text("You paid, and the store answered: order 1.")).to_be_visible()
     expect(lesson.get_by_role("img", name=re.compile("Order 1: DISPATCHED.* No crash"))).to_be_visible()
 
     page.get_by_role("button", name="Buy a widget").click()
     expect(lesson.get_by_text("Now pay, or decline.")).to_be_visible()
     page.get_by_role("button", name="Crash").click()
-    expect(lesson.get_by_text("The serving process was killed.")).to_be_visible()
+    expect(lesson.get_by_text("You killed the serving process.")).to_be_visible()
     page.get_by_role("button", name="Pay").click()
-    expect(lesson.get_by_text("Paid: order 2 is being dispatched.")).to_be_visible()
+    expect(lesson.get_by_text("You paid, and the store answered: order 2.")).to_be_visible()
     expect(lesson.get_by_role("img", name=re.compile("Order 2: DISPATCHED.* One crash"))).to_be_visible()
 
 
@@ -61,7 +61,7 @@ def kill_a_worker(page: Page, lesson: Locator) -> None:
     for _ in range(2):
         page.get_by_role("button", name="Pay").click()
     page.get_by_role("button", name="Kill worker-2").click()
-    expect(lesson.get_by_text("worker-2 was killed, and nobody starts it again.")).to_be_visible()
+    expect(lesson.get_by_text("You killed worker-2, and nobody starts it again.")).to_be_visible()
     expect(lesson.get_by_text("✖ is dead")).to_be_visible()
     orders = lesson.get_by_role("table", name="Orders, newest first")
     expect(orders.get_by_role("row", name=re.compile("^4 DISPATCHED worker-1$"))).to_be_visible()

@@ -100,7 +100,7 @@ def test_a_plain_checkout_takes_the_money_and_loses_the_order(
     page.get_by_role("button", name="Buy a widget").click()
     expect(lesson.get_by_text("Now pay, or decline.")).to_be_visible()
     page.get_by_role("button", name="Crash").click()
-    expect(lesson.get_by_text("The serving process was killed.")).to_be_visible()
+    expect(lesson.get_by_text("You killed the serving process.")).to_be_visible()
     page.get_by_role("button", name="Pay").click()
     expect(lesson.get_by_role("alert").filter(has_text="The store refused: There is no payment")).to_be_visible()
     page.screenshot(path=screenshots / "fragile-checkout-clicked.png")

@@ -22,8 +22,12 @@ def test_a_purchase_by_clicks(lab: Lab) -> None:
     lab.buy.click()
     assert "Now pay, or decline." in lab.message.value
     lab.pay.click()
-    assert re.search(r"Paid: order \d+ is being dispatched", lab.message.value)
+    assert re.search(r"You paid, and the store answered: order \d+", lab.message.value)
     assert f"Order {lab.customer.order_id}: " in lab.timeline.value
+    lab.store.wait_until_dispatched(lab.customer.order_id or 0)
+    lab.refresh()
+    assert f"Order {lab.customer.order_id}: DISPATCHED" in lab.timeline.value
+    assert "being dispatched" not in lab.message.value, "what a click is followed by stays true"
 
 
 def test_a_second_click_on_buy_is_the_same_purchase(lab: Lab) -> None:
@@ -32,7 +36,7 @@ def test_a_second_click_on_buy_is_the_same_purchase(lab: Lab) -> None:
     lab.buy.click()
     assert lab.customer.payment_id == payment_id
     lab.decline.click()
-    assert "Declined" in lab.message.value
+    assert "You declined" in lab.message.value
 
 
 def test_a_crash_in_the_middle_by_clicks(lab: Lab) -> None:
@@ -99,7 +103,7 @@ def test_a_purchase_that_could_not_be_settled_yet_waits_for_its_payment(lab: Lab
     assert lab.customer.payment_id == payment_id
     lab.store.start()
     lab.pay.click()
-    assert "Paid: order" in lab.message.value
+    assert "You paid, and the store answered: order" in lab.message.value
 
 
 def test_an_error_in_a_handler_is_shown_too(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

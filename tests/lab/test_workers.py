@@ -306,10 +306,10 @@ def panel(workers: Workers) -> WorkersPanel:
 
 def test_a_purchase_by_clicks_goes_to_one_worker_and_its_payment_to_the_next(panel: WorkersPanel) -> None:
     panel.buy.click()
-    assert "Bought at worker-1" in panel.message.value
+    assert "You bought at worker-1" in panel.message.value
     panel.pay.click()
     (order_id,) = panel.crowd.order_ids
-    assert f"Paid at worker-2: order {order_id} is being dispatched." in panel.message.value
+    assert f"You paid at worker-2, and it answered: order {order_id}." in panel.message.value
     panel.workers.wait_until_dispatched(order_id)
     panel.refresh()
     assert f"<td>{order_id}</td><td>DISPATCHED</td><td>worker-1</td>" in panel.orders.value

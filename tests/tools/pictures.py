@@ -34,6 +34,7 @@ _MAKES_UP_FOR_CLICKS = ".unless_you_did("
 _WINDOW = ViewportSize(width=1090, height=1200)  # a timeline has all the room it uses
 _PIXELS_A_DOT, _COLOURS = 2, 128
 _AS_IF_THERE_WERE_A_KERNEL = ".jupyter-widgets-disconnected::before { content: none !important; }"
+_NOTHING_SCROLLS = ".ws-crash-lab pre, .ws-story { max-height: none !important; }"  # of a picture, all is to be seen
 _WITHIN_SECONDS = 60
 _TELL_STATE = """
 def _tell_state():
@@ -58,6 +59,10 @@ def _demonstrate(panel):
 _demonstrate(_)
 """,
 }
+_WHAT_IS_CUT = """panel => [...panel.querySelectorAll("*")]
+    .filter(part => ["auto", "scroll", "hidden"].includes(getComputedStyle(part).overflowY)
+        && (part.scrollHeight > part.clientHeight + 1 || part.scrollWidth > part.clientWidth + 1))
+    .map(part => `${part.tagName} ${part.className}: ${part.textContent.slice(0, 60)}`)"""
 _WORDS = """panel => [...panel.querySelectorAll("[role=status], [role=alert], [role=img][aria-label], caption")]
     .map(part => part.getAttribute("aria-label") || part.textContent.trim()).filter(words => words)"""
 
@@ -116,7 +121,7 @@ class Album:
                 page.set_default_timeout(_WITHIN_SECONDS * 1000)
                 shown = jupyter.open(page, "pictures")
                 page.locator(".jp-SideBar .lm-mod-current").first.click()  # the file browser makes room
-                page.add_style_tag(content=_AS_IF_THERE_WERE_A_KERNEL)
+                page.add_style_tag(content=_AS_IF_THERE_WERE_A_KERNEL + _NOTHING_SCROLLS)
                 panels = shown.locator(".jp-OutputArea-output > .jupyter-widgets")
                 expect(panels).to_have_count(len(self.shown))
                 for each, panel in zip(self.shown, panels.all(), strict=True):
@@ -181,6 +186,8 @@ def _references(value: Any) -> Iterator[str]:
 
 def _take(panel: Locator, output: NotebookNode) -> None:
     panel.scroll_into_view_if_needed()
+    if cut := panel.evaluate(_WHAT_IS_CUT):
+        raise RuntimeError(f"a picture would not show all of: {cut}")
     with Image.open(io.BytesIO(panel.screenshot(animations="disabled"))) as taken:
         wide, high = (dots // _PIXELS_A_DOT for dots in taken.size)
         small = io.BytesIO()

@@ -11,7 +11,7 @@ from html import escape
 
 import ipywidgets as widgets
 
-from widget_store.crashes import STEPS, both_names, checkout_points
+from widget_store.crashes import STEPS, checkout_points
 from widget_store.errors import WidgetStoreError
 from widget_store.lab.experiment import Crash, Look, crash_at
 from widget_store.lab.panel import Panel, as_message, button, in_a_row, refresh_button
@@ -155,9 +155,7 @@ def _row(question: str, said: str | None, crash: Crash, ask: Callable[[Look], st
 
 def _steps_row(said: str | None, crash: Crash) -> Row:
     after = tuple(map(first_step, crash.lives[1:]))
-    names = tuple(map(both_names, after))
-    said_name = None if said is None else both_names(said)
-    return Row("the first step to run after it", _in_words(said_name), names, "", _verdict(said, after[-1]))
+    return Row("the first step to run after it", _in_words(said), after, "", _verdict(said, after[-1]))
 
 
 def _in_words(said: str | None) -> str:
@@ -222,7 +220,7 @@ class CrashLab(Panel):
         """Offer what there is to choose in the scenario, and keep what was chosen if it is there."""
         experiment = self.experiment
         points = [(words, point) for point, words in experiment.points().items()]
-        steps = [("choose …", _NOTHING), *((both_names(step), step) for step in experiment.steps()), (NO_STEP, NO_STEP)]
+        steps = [("choose …", _NOTHING), *((step, step) for step in experiment.steps()), (NO_STEP, NO_STEP)]
         _options(self.point, points, experiment.point)
         _options(self.again, [("let it recover", _NOTHING), *points], experiment.again)
         _options(self.next_step, steps, experiment.next_step)
@@ -261,10 +259,10 @@ def in_a_line(experiment: Experiment) -> str:
     predicted = [verdict for verdict in verdicts if verdict != NO_PREDICTION]
     met = sum(verdict.startswith("✔") for verdict in predicted)
     violations = experiment.crash.violations if experiment.crash else []
-    rules = f"In the end: {'; '.join(violations)}" if violations else "Every invariant holds in the end"
+    invariants = f"In the end: {'; '.join(violations)}" if violations else "Every invariant holds in the end"
     right = "was right" if len(predicted) == 1 else "were right"
     compared = f"{met} of {counted(len(predicted), 'prediction')} {right}" if predicted else "You predicted nothing"
-    return f"{compared}. {rules}."
+    return f"{compared}. {invariants}."
 
 
 def draw(experiment: Experiment) -> str:

@@ -16,7 +16,6 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from widget_store.crashes import plain_name
 from widget_store.lab.crash_run import Result, Verdict
 from widget_store.lab.words import counted, ordinal
 
@@ -24,10 +23,10 @@ if TYPE_CHECKING:
     from widget_store.lab.crash_test import Report
 
 MEANINGS = {
-    Verdict.SAFE: "every rule holds in the end",
+    Verdict.SAFE: "every invariant holds in the end",
     Verdict.NOT_REACHED: "no process came to this point: nothing was tried",
     Verdict.HUNG: "not finished within the time limit",
-    Verdict.BROKEN: "a rule is broken, or a customer was told something false",
+    Verdict.BROKEN: "an invariant is broken, or a customer was told something false",
 }
 """What each verdict means, in the order of the legend."""
 LETTERS = {Verdict.BROKEN: "X", Verdict.HUNG: "H", Verdict.NOT_REACHED: "?", Verdict.SAFE: "·"}
@@ -76,7 +75,7 @@ def by_step(row: list[Cell]) -> dict[str, list[list[Cell]]]:
     steps: dict[str, dict[str, list[Cell]]] = {}
     for cell in row:
         point = _Point.named(cell.point)
-        label = f"{point.workflow.removesuffix('_workflow')}: {point.plain_name()}"
+        label = f"{point.workflow.removesuffix('_workflow')}: {point.name}"
         steps.setdefault(label, {}).setdefault(point.number, []).append(cell)
     return {label: list(groups.values()) for label, groups in steps.items()}
 
@@ -257,10 +256,6 @@ class _Point:
         """What is committed, or is run."""
         return self._what() + (f" ({ordinal(int(self.time))} time)" if self.time else "")
 
-    def plain_name(self) -> str:
-        """The name of its step, as the lab's tables have it."""
-        return plain_name(self.name, in_checkout=self.workflow == _MAIN) if self.number else self.name
-
     def _what(self) -> str:
         change, _, workflows = self.name.partition(" ")
         who = (workflows or self.workflow).replace("+", " and ")
@@ -268,7 +263,7 @@ class _Point:
             "effect": f"the work of {self._step()}",
             "checkpoint": f"DBOS's record of {self._step()}",
             "status": f"DBOS's record that {who} {_STATES.get(change, change)}",
-            "message": f"the message {self.name.removeprefix('send ')}",
+            "message": f"a message to a workflow (topic {self.name.removeprefix('send ')})",
             "cleanup": f"DBOS's clean-up after {self.workflow}",
         }
         return phrases.get(self.phase, f"the {self.phase} of {self._step()}")
@@ -276,8 +271,5 @@ class _Point:
     def _step(self) -> str:
         if self.number:
             of = "" if self.workflow == _MAIN else f" of {self.workflow}"
-            plain = self.plain_name()
-            if plain == self.name:
-                return f"{self.name} (step {self.number}{of})"
-            return f"“{plain}” ({self.name.partition(' ')[0]}, step {self.number}{of})"
+            return f"{self.name} (step {self.number}{of})"
         return f"{self.name}, an HTTP call" if self.workflow == "http" else f"{self.workflow}, {self.name}"

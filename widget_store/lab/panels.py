@@ -24,7 +24,7 @@ class Customer:
     Attributes:
         payment_id: The payment they still have to answer, or None.
         order_id: The order they paid for last, or None.
-        says: What happened last.
+        says: What the customer did last, and the answer to it. What became of the order since is in its timeline.
         purchases: How many purchases they have begun.
         payments: How many of them they have paid for, whether or not the store accepted it.
     """
@@ -32,7 +32,7 @@ class Customer:
     store: Store
     payment_id: str | None = None
     order_id: int | None = None
-    says: str = "Nothing bought yet."
+    says: str = "You have bought nothing yet."
     purchases: int = 0
     payments: int = 0
     _settled_id: str | None = None
@@ -42,7 +42,7 @@ class Customer:
         if self.payment_id is None:
             self.payment_id = self.store.buy()
             self.purchases += 1
-        self.says = "The store has reserved a widget for you. Now pay, or decline."
+        self.says = "You bought a widget, and the store answered with a payment id. Now pay, or decline."
 
     def pay(self) -> None:
         """Pay for the purchase."""
@@ -51,13 +51,13 @@ class Customer:
         order_id = self._settle(self.store.pay)
         if order_id is not None:
             self.order_id = order_id
-            self.says = f"Paid: order {order_id} is being dispatched."
+            self.says = f"You paid, and the store answered: order {order_id}."
 
     def decline(self) -> None:
         """Decline to pay; the widget goes back on the shelf."""
         order_id = self._settle(self.store.decline)
         if order_id is not None:
-            self.says = f"Declined: order {order_id} is cancelled, the widget is back on the shelf."
+            self.says = f"You declined, and the store answered: order {order_id}."
 
     def restock(self) -> None:
         """Fill the shelf."""
@@ -184,9 +184,9 @@ class Lab(Panel):
         point = self.when.value
         self.store.crash(None if point == _NOW else point)
         self.customer.says = (
-            "The serving process was killed. Its supervisor starts it again."
+            "You killed the serving process. Its supervisor starts another one."
             if point == _NOW
-            else f"Armed: the process will die {self.points[point]}. Now buy or pay, until a checkout gets there."
+            else f"You chose that the process will die {self.points[point]}. Buy or pay, until a checkout gets there."
         )
 
     def _do(self, action: Callable[[], None]) -> None:

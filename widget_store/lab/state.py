@@ -9,7 +9,6 @@ import sqlalchemy as sa
 from dbos import DBOSClient, WorkflowStatus
 from sqlalchemy.engine import make_url
 
-from widget_store.crashes import plain_name
 from widget_store.databases import Database
 from widget_store.schema import OrderStatus, metadata, orders, products
 
@@ -150,7 +149,7 @@ class State:
         return [
             Step(
                 number=step["function_id"],
-                name=_plain_name(step["function_name"], events.get(step["function_id"]), workflow_id),
+                name=_name_in_crash_points(step["function_name"], events.get(step["function_id"])),
                 result=_plain_result(step["function_name"], step["output"], step["error"]),
                 started_at=(step["started_at_epoch_ms"] or 0) / 1000,
                 ended_at=(step["completed_at_epoch_ms"] or step["started_at_epoch_ms"] or 0) / 1000,
@@ -192,13 +191,11 @@ def _engine_that_only_reads(database: Database) -> sa.Engine:
     return engine
 
 
-def _plain_name(function_name: str, event: str | None, workflow_id: str) -> str:
+def _name_in_crash_points(function_name: str, event: str | None) -> str:
+    """A step has one name: that of its call, as in crash points."""
     if function_name == "DBOS.setEvent":
-        return plain_name(f"set_event {event or ''}").strip()
-    if function_name in {"DBOS.recv", "DBOS.sleep"}:
-        is_checkout = "." not in workflow_id  # a customer's key has no dot, and that of a dispatch has one
-        return plain_name(function_name.removeprefix("DBOS."), in_checkout=is_checkout)
-    return plain_name(function_name)
+        return f"set_event {event or ''}".strip()
+    return function_name.removeprefix("DBOS.")
 
 
 def _plain_result(function_name: str, output: object, error: Exception | None) -> str:

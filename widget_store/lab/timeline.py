@@ -13,18 +13,20 @@ from widget_store.workflows import dispatch_order_workflow
 
 _WIDTH, _LABELS, _ROW, _TOP = 900, 190, 20, 64
 _LABEL_WIDTH = 135
+_WAIT = "recv"
 _SECONDS_OF_A_DISPATCH = {"set_order_progress", "update_order_progress"}  # the store's step, and a learner's
 _SECONDS_SHOWN_AT_LEAST = 3.0
 _STYLE = """
 .ws-timeline { min-width: 680px; max-width: 900px; width: 100%; color: var(--jp-ui-font-color1, #212121); font: 13px
-system-ui, sans-serif; } .ws-timeline text { fill: currentColor; paint-order: stroke; stroke-width: 3px;
+system-ui, sans-serif; } .ws-timeline text { fill: currentColor; paint-order: stroke; stroke-width: 7px;
 stroke: var(--jp-layout-color0, #fff); stroke-linejoin: round; }
 .ws-timeline .axis { stroke: currentColor; stroke-opacity: .25; }
 .ws-timeline .step { fill: var(--jp-brand-color1, #1668a8); }
 .ws-timeline .wait { fill: none; stroke: var(--jp-brand-color1, #1668a8); stroke-width: 1.5; stroke-dasharray: 4 3; }
 .ws-timeline .again { fill: var(--jp-warn-color1, #b25000); stroke: currentColor; stroke-width: 1.5; }
+.ws-timeline .wait.again { fill: none; stroke: var(--jp-warn-color1, #b25000); }
 .ws-timeline .away { fill: url(#ws-hatch); stroke: var(--jp-error-color1, #c62828); }
-.ws-timeline .hatch { stroke: var(--jp-error-color1, #c62828); stroke-width: 2; stroke-opacity: .5; }
+.ws-timeline .hatch { stroke: var(--jp-error-color1, #c62828); stroke-width: 2; stroke-opacity: .35; }
 .ws-timeline .crash { fill: var(--jp-error-color1, #c62828); font-weight: 600; }
 .ws-timeline.keys { display: flex; flex-wrap: wrap; gap: 2px 18px; min-width: 0; margin: 4px 0; }
 .ws-timeline.keys svg { vertical-align: -2px; }
@@ -38,7 +40,7 @@ stroke: var(--jp-layout-color0, #fff); stroke-linejoin: round; }
 
 _KEYS = {
     "step": "a step with a checkpoint",
-    "wait": "waited",
+    "wait": "waited for a message (recv)",
     "again": "↻ the checkpoint was written after a recovery",
     "away": "✖ no process: it was killed",
 }
@@ -152,6 +154,11 @@ class _Picture:
     def _x(self, moment: float) -> float:
         return round(_LABELS + (moment - self._start) * self._scale, 1)
 
+    def _width(self, step: Step) -> float:
+        """A step that was too short to be seen is a little longer; of a wait, the dashes are to be seen, too."""
+        least = 16.0 if step.name == _WAIT else 6.0
+        return round(max(least, (step.ended_at - step.started_at) * self._scale), 1)
+
     def _axis(self, height: float) -> list[str]:
         every = next(step for step in (1, 2, 5, 10, 30, 60, 600, 10**6) if self._seconds / step <= 15)
         shapes = []
@@ -165,21 +172,17 @@ class _Picture:
         middle = _TOP + _ROW * place + _ROW / 2
         shapes = [f'<text x="{_LABELS - 10}" y="{middle + 4}" text-anchor="end">{escape(name)}</text>']
         for step in steps:
-            left, right = self._x(step.started_at), self._x(step.ended_at)
-            if step.name.startswith("wait") and right - left > 12:
-                shapes.append(
-                    f'<rect class="wait" x="{left}" y="{middle - 5}" width="{right - left:.1f}" height="10" rx="3"/>'
-                )
-            else:
-                shapes.append(
-                    f'<rect class="{"again" if self._ran_again(step) else "step"}" x="{left}" y="{middle - 6}"'
-                    f' width="{max(6.0, right - left):.1f}" height="12" rx="3"/>'
-                )
+            kinds = ["wait"] if step.name == _WAIT else []
+            kinds += ["again"] if self._ran_again(step) else [] if kinds else ["step"]
+            left, width = self._x(step.started_at), self._width(step)
+            shapes.append(
+                f'<rect class="{" ".join(kinds)}" x="{left}" y="{middle - 6}" width="{width}" height="12" rx="3"/>'
+            )
         last = steps[-1]
         note = duration(last.ended_at - last.started_at) if len(steps) == 1 else ""
         if self._ran_again(last):
             note += " ↻ after recovery"
-        x = max(self._x(last.ended_at), self._x(last.started_at) + 6) + 6
+        x = self._x(last.started_at) + self._width(last) + 6
         anchor = "start"
         if x > _WIDTH - 150:
             x, anchor = self._x(steps[0].started_at) - 6, "end"

@@ -40,7 +40,7 @@ class Crowd:
     order_ids: list[int] = field(default_factory=list)
     killed: list[str] = field(default_factory=list)
     left_behind: dict[int, str] = field(default_factory=dict)
-    says: str = "Nothing bought yet."
+    says: str = "You have bought nothing yet."
     purchases: int = 0
     _turn: int = -1
 
@@ -49,7 +49,7 @@ class Crowd:
         worker = self._next()
         self.unpaid.append(self.workers.buy(at=worker))
         self.purchases += 1
-        self.says = f"Bought at {worker}: it has reserved a widget, and waits for the payment."
+        self.says = f"You bought at {worker}, and it answered with a payment id."
 
     def pay(self) -> None:
         """Pay for the oldest purchase that is unpaid, at whichever worker is next."""
@@ -59,7 +59,7 @@ class Crowd:
         worker = self._next()
         payment_id = self.unpaid.pop(0)  # settled or refused: it never blocks the next purchase
         self.order_ids.append(self.workers.pay(payment_id, at=worker))
-        self.says = f"Paid at {worker}: order {self.order_ids[-1]} is being dispatched."
+        self.says = f"You paid at {worker}, and it answered: order {self.order_ids[-1]}."
 
     def kill(self, name: str) -> None:
         """Kill a worker for good. One that is dead already is left alone: that was a double click."""
@@ -69,7 +69,7 @@ class Crowd:
         self.workers.kill(name)
         self.killed.append(name)
         self.left_behind |= has
-        self.says = f"{name} was killed, and nobody starts it again."
+        self.says = f"You killed {name}, and nobody starts it again."
 
     def _next(self) -> str:
         living = self.workers.alive()

@@ -33,8 +33,8 @@ def two_customers(answer: Any) -> str:
 @on_answer(
     "00",
     asks="name a moment at which the payment has arrived and the order is not PAID yet",
-    hint="Look at the steps of an order above. The payment has arrived when “wait for the payment” has its checkpoint. "
-    "(In a crash point this step is called `recv`.) The order is PAID once the work (effect) of mark_order_paid is "
+    hint="Look at the steps of an order above. The payment has arrived when `recv` has its checkpoint. "
+    "The order is PAID once the work (effect) of mark_order_paid is "
     "committed. Choose a crash point in between.",
 )
 def between_money_and_goods(answer: Any) -> str:
@@ -48,7 +48,7 @@ def between_money_and_goods(answer: Any) -> str:
             f"A purchase that is paid does not reach {answer!r}. A STEP has a number: `*.` stands for it, "
             "as in '*/*.create_order/effect/before'. `recv` has a checkpoint only, and no effect."
         ) from None
-    has_arrived = "wait for the payment" in set(left.checkpoints["what"])
+    has_arrived = "recv" in set(left.checkpoints["what"])
     status = left.orders["status"].get(1, "not there")
     if not has_arrived:
         raise Wrong(

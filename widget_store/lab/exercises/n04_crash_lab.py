@@ -66,7 +66,7 @@ def _began(life: tuple[str, ...]) -> int:
     asks="name two crash points: no widget is reserved at the first, one is at the second, and nobody was told",
     hint="The process that recovers goes on where the first one stopped. Let the first one die before the work of "
     "reserve_inventory is committed. Let the second one die between that commit and the record of `set_event "
-    "payment_id`, which the tables call “publish payment_id”.",
+    "payment_id`.",
 )
 def reserved_but_unanswered(answer: Any) -> str:
     """The learner chooses where the store is killed, and where its recovery is; the database says what each left."""
@@ -80,7 +80,7 @@ def reserved_but_unanswered(answer: Any) -> str:
         raise Wrong(
             "After the second crash no widget was reserved yet: 100 were on the shelf. Choose a later crash point."
         )
-    if "publish payment_id" in set(second.checkpoints["what"]):
+    if "set_event payment_id" in set(second.checkpoints["what"]):
         raise Wrong(
             "After the second crash the payment id was published already: that is the customer's answer. Choose an "
             "earlier crash point."
