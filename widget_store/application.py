@@ -18,7 +18,7 @@ from widget_store import workflows
 from widget_store.errors import AppFileError
 
 Invariant = Callable[[sa.Connection], Iterable[str]]
-"""An author's own rule for the crash test: it looks at the database, and returns a sentence for each violation."""
+"""An author's own invariant for the crash test: it looks at the database, and returns a sentence for each violation."""
 
 
 def _nothing() -> None:
@@ -32,7 +32,7 @@ class Application:
     Attributes:
         checkout_workflow: Called with the customer's key.
         router: Endpoints that take the place of the store's own.
-        invariants: The author's rules for the crash test, beside those of every store.
+        invariants: The author's invariants for the crash test, beside those of every store.
         on_launch: Called in each worker once DBOS is launched: the place to register queues.
     """
 

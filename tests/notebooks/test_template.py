@@ -58,6 +58,16 @@ def test_it_ends_with_a_recap_and_links(lesson: Path) -> None:
 
 
 @each_lesson
+def test_its_recap_asks_questions_and_the_answers_are_folded(lesson: Path) -> None:
+    _, _, asked = cells(lesson)[-2].source.partition("\n\n**Questions**\n\n")
+    fold = r"   <details><summary>Answer</summary>\n\n(?:   .+\n)+\n   </details>"
+    question = rf"\d\. (?:.+\n   )*.*\?\n\n{fold}"
+    assert re.fullmatch(rf"{question}(?:\n\n{question}){{1,3}}", asked), "two to four questions, and an answer to each"
+    numbers = [int(number) for number in re.findall(r"^(\d)\. ", asked, re.MULTILINE)]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+@each_lesson
 def test_its_headings_are_in_order(lesson: Path) -> None:
     levels = [len(heading.partition(" ")[0]) for heading in headings(lesson)]
     assert levels[0] == 1

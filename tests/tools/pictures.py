@@ -60,7 +60,7 @@ _demonstrate(_)
 """,
 }
 _WHAT_IS_CUT = """panel => [...panel.querySelectorAll("*")]
-    .filter(part => ["auto", "scroll", "hidden"].includes(getComputedStyle(part).overflowY)
+    .filter(part => ["auto", "scroll"].includes(getComputedStyle(part).overflowY)
         && (part.scrollHeight > part.clientHeight + 1 || part.scrollWidth > part.clientWidth + 1))
     .map(part => `${part.tagName} ${part.className}: ${part.textContent.slice(0, 60)}`)"""
 _WORDS = """panel => [...panel.querySelectorAll("[role=status], [role=alert], [role=img][aria-label], caption")]
