@@ -23,6 +23,8 @@ def test_each_panel_and_map_is_a_picture_with_words_for_those_who_do_not_see_it(
         html, _ = exporter.from_notebook_node(notebook, {"metadata": {"path": lesson.parent}})
         (tmp_path / "lesson.html").write_text(html, encoding="utf-8")
         page.goto((tmp_path / "lesson.html").as_uri())
+        figure = page.locator(".text_cell_render img").first
+        assert figure.evaluate("it => it.complete && it.naturalWidth > 0"), f"no figure in {lesson.name}"
         pictures = page.locator(".output_area img")
         expect(pictures).to_have_count(len(pictured(lesson)))
         for picture, output in zip(pictures.all(), pictured(lesson), strict=True):

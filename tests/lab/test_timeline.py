@@ -63,7 +63,7 @@ def test_a_wait_looks_like_one_however_short_it_was_and_says_whether_it_ended_af
     short = OrderStory("Order 8", [Step(4, "recv", "paid", 101.0, 101.004)], [], ended=True)
     (wait,) = _shapes(draw(short, []), "wait")
     assert wait.get("class") == "wait"
-    assert float(wait.get("width", 0)) > 12, "there is room for dashes"
+    assert float(wait.get("width", 0)) > 6, "there is room for dashes"
     (again,) = _shapes(draw(STORY, [Death(101, 102)]), "wait")
     assert again.get("class") == "wait again"
 

@@ -1,7 +1,10 @@
 """The lessons as files: which there are, a copy to run them in, and how they are executed and written."""
 
+import base64
 import contextlib
+import html
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
@@ -18,6 +21,11 @@ KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": 
 _A_CELL_TAKES_SECONDS = 300
 PANELS = tuple(f"{panel.__name__}: " for panel in (CrashLab, CrashMap, Lab, WorkersPanel))
 """How the words begin that each panel is stored with."""
+FIGURE = re.compile(
+    r'^<img data-file="(images/[\w-]+\.svg)" alt="([^"]*)" src="data:image/svg\+xml;base64,([^"]*)">$', re.M
+)
+"""The figure with which a lesson begins: its file, what it shows in words, and the file's content."""
+_FIGURE_AS_WRITTEN = re.compile(r"^!\[([^\]]*)\]\((images/[\w-]+\.svg)\)$", re.M)
 NAVIGATION = "navigation"
 """The tag of a notebook's last cell, which is generated: its links to the next notebook and the one before."""
 
@@ -95,6 +103,21 @@ def put_navigation(notebook: nbformat.NotebookNode, text: str) -> None:
         cell.id = NAVIGATION
         notebook.cells.append(cell)
     notebook.cells[-1].source = text
+
+
+def put_figure(notebook: nbformat.NotebookNode) -> None:
+    """Put the opening figure's file into the notebook: then a page that is made of it, in any folder, shows it.
+
+    An attachment would be tidier, but JupyterLab shows none that is an SVG, and the book shows none at all.
+    """
+    first = notebook.cells[0]
+    first.source = _FIGURE_AS_WRITTEN.sub(lambda it: _figure(it[2], html.escape(it[1])), first.source)
+    first.source = FIGURE.sub(lambda it: _figure(it[1], it[2]), first.source)
+
+
+def _figure(file: str, words: str) -> str:
+    content = base64.b64encode((NOTEBOOKS / file).read_bytes()).decode()
+    return f'<img data-file="{file}" alt="{words}" src="data:image/svg+xml;base64,{content}">'
 
 
 def execute(

@@ -9,7 +9,15 @@ from pathlib import Path
 import nbformat
 from nbclient.exceptions import CellExecutionError
 
-from tests.tools.notebooks import all_notebooks, copied_course, execute, navigation, normalise, put_navigation
+from tests.tools.notebooks import (
+    all_notebooks,
+    copied_course,
+    execute,
+    navigation,
+    normalise,
+    put_figure,
+    put_navigation,
+)
 from tests.tools.pictures import Album
 
 
@@ -26,6 +34,7 @@ def store(path: Path) -> None:
     """Execute a notebook, and write it back when every cell has run, with a picture of each widget that it shows."""
     album = Album()
     notebook = nbformat.read(path, as_version=4)
+    put_figure(notebook)
     put_navigation(notebook, navigation(path, all_notebooks()))
     try:
         with copied_course() as course:

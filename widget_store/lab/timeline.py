@@ -156,7 +156,7 @@ class _Picture:
 
     def _width(self, step: Step) -> float:
         """A step that was too short to be seen is a little longer; of a wait, the dashes are to be seen, too."""
-        least = 16.0 if step.name == _WAIT else 6.0
+        least = 10.0 if step.name == _WAIT else 6.0
         return round(max(least, (step.ended_at - step.started_at) * self._scale), 1)
 
     def _axis(self, height: float) -> list[str]:
