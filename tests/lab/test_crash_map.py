@@ -95,7 +95,7 @@ def test_each_failure_is_told_in_words_with_its_violations_and_the_command_that_
         f'widget-store crash-test --app "{APP}" --scenario "declined" --point "{GAP}"'
     ) in text
     assert "no process came to this crash point, so nothing was tried" in text
-    assert "X broken: a rule is broken, or a customer was told something false" in text
+    assert "X broken: an invariant is broken, or a customer was told something false" in text
 
 
 def test_the_command_is_one_that_the_command_line_takes() -> None:
@@ -250,7 +250,7 @@ def test_every_verdict_has_a_letter_and_is_in_the_legend() -> None:
     assert set(LETTERS) == set(Verdict)
     assert set(MEANINGS) == set(Verdict)
     legend = "".join(next(each for each in picture_of(Report()).iter("p")).itertext())
-    assert legend.startswith("·safe: every rule holds in the end?not reached: ")
+    assert legend.startswith("·safe: every invariant holds in the end?not reached: ")
     assert "Hhung: " in legend
     assert "Xbroken: " in legend
     assert "outlined" in legend

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from widget_store.lab.crash_test import Report
 
 MEANINGS = {
-    Verdict.SAFE: "every rule holds in the end",
+    Verdict.SAFE: "every invariant holds in the end",
     Verdict.NOT_REACHED: "no process came to this point: nothing was tried",
     Verdict.HUNG: "not finished within the time limit",
-    Verdict.BROKEN: "a rule is broken, or a customer was told something false",
+    Verdict.BROKEN: "an invariant is broken, or a customer was told something false",
 }
 """What each verdict means, in the order of the legend."""
 LETTERS = {Verdict.BROKEN: "X", Verdict.HUNG: "H", Verdict.NOT_REACHED: "?", Verdict.SAFE: "·"}
