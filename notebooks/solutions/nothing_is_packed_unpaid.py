@@ -1,4 +1,4 @@
-"""A rule of your own for the crash test, and the store's own checkout to try it on."""
+"""An invariant of your own for the crash test, and the store's own checkout to try it on."""
 
 import sqlalchemy as sa
 

@@ -1,5 +1,5 @@
-# says: your rule reports a violation
-"""A rule of your own for the crash test, and the store's own checkout to try it on."""
+# says: your invariant reports a violation
+"""An invariant of your own for the crash test, and the store's own checkout to try it on."""
 
 import sqlalchemy as sa
 

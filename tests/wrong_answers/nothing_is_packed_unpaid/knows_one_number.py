@@ -1,5 +1,5 @@
-# says: An order was CANCELLED with 5 of 10 steps to go, but your rule reported nothing
-"""A rule of your own for the crash test, and the store's own checkout to try it on."""
+# says: An order was CANCELLED with 5 of 10 steps to go, but your invariant reported nothing
+"""An invariant of your own for the crash test, and the store's own checkout to try it on."""
 
 import sqlalchemy as sa
 

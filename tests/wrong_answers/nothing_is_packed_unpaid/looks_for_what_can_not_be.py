@@ -1,5 +1,5 @@
-# says: your rule reported nothing
-"""A rule of your own for the crash test, and the store's own checkout to try it on."""
+# says: your invariant reported nothing
+"""An invariant of your own for the crash test, and the store's own checkout to try it on."""
 
 import sqlalchemy as sa
 

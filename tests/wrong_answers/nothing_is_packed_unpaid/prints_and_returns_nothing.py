@@ -1,5 +1,5 @@
-# says: your rule returned None, but must return a list
-"""A rule of your own for the crash test, and the store's own checkout to try it on."""
+# says: your invariant returned None, but must return a list
+"""An invariant of your own for the crash test, and the store's own checkout to try it on."""
 
 import sqlalchemy as sa
 

@@ -1,4 +1,4 @@
-"""The exercises of notebook 07: fix a checkout, write a rule for the oracle, and predict a map."""
+"""The exercises of notebook 07: fix a checkout, write an invariant for the oracle, and predict a map."""
 
 import tempfile
 from collections.abc import Iterator
@@ -140,7 +140,7 @@ def checkout_workflow(key: str) -> str:
     DBOS.set_event(ORDER_ID, str(order_id))
     return key
 """
-"""A checkout that takes steps of the dispatch before it is paid. Unless it takes all, the kit's own rules allow it."""
+"""A checkout that packs before it is paid. Unless it packs all, the kit's own invariants allow it."""
 _WITH_THE_RULE_OF = """{checkout}
 import runpy
 from functools import wraps
@@ -160,7 +160,7 @@ def _asked(rule):
 
 INVARIANTS = [_asked(rule) for rule in runpy.run_path({file!r}).get("INVARIANTS", [])]
 """
-_RETURNED = "your rule returned "
+_RETURNED = "your invariant returned "
 _OWN_RULES = tuple(f"{rule.name}: " for rule in invariants.INVARIANTS)
 _STEPS_TO_GO = (9, 5, 0)
 
@@ -172,7 +172,7 @@ _STEPS_TO_GO = (9, 5, 0)
     "list with a sentence for each. `connection.execute(query)` gives the rows.",
 )
 def nothing_is_packed_unpaid(file: Path) -> str:
-    """The learner's rule is silent about a good checkout, and not about one that packs before it is paid."""
+    """The learner's invariant reports nothing for a good checkout, but does for one that packs before it is paid."""
     good = try_points(file, "paid", "declined").failures
     stories = tuple(_declines_with(to_go) for to_go in _STEPS_TO_GO)
     with _a_file(_WITH_THE_RULE_OF.format(checkout=PACKS_UNPAID, file=str(file.resolve()), returned=_RETURNED)) as bad:
@@ -184,15 +184,18 @@ def nothing_is_packed_unpaid(file: Path) -> str:
         if _RETURNED in sentence:
             raise Wrong(f"{sentence}, but must return a list, with a sentence for each such order.")
     for failure in good:
-        raise Wrong(f"The checkout in your file is good, but your rule reports a violation. {in_a_line(failure)}")
+        raise Wrong(f"The checkout in your file is good, but your invariant reports a violation. {in_a_line(failure)}")
     for to_go, story in zip(_STEPS_TO_GO, stories, strict=True):
         packed = f"An order was CANCELLED with {to_go} of {DISPATCH_STEPS} steps to go"
         if not told[story.name]:
-            raise Wrong(f"{packed}, but your rule reported nothing. (Is it in the list INVARIANTS?)")
+            raise Wrong(f"{packed}, but your invariant reported nothing. (Is it in the list INVARIANTS?)")
         if ": raised " in (first := told[story.name][0]):
-            raise Wrong(f"{packed}. Your rule failed: {first}.")
+            raise Wrong(f"{packed}. Your invariant failed: {first}.")
     says = told[stories[0].name][0]
-    return f"Your rule reports nothing for a good checkout. For one that packs before it is paid, it reports: “{says}”."
+    return (
+        "Your invariant reports nothing for a good checkout. For one that packs before it is paid, it reports: "
+        f"“{says}”."
+    )
 
 
 def _declines_with(steps_to_go: int) -> Scenario:
