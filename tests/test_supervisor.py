@@ -33,7 +33,7 @@ from tests.support import serving_cold as serving
 from widget_store.databases import Database, at_url
 from widget_store.errors import StoreDidNotStart
 from widget_store.machine import AS_ON_WINDOWS
-from widget_store.ports import free_port
+from widget_store.ports import free_port, listen
 from widget_store.processes import Processes
 from widget_store.settings import read_settings
 from widget_store.supervisor import Plan, _WorkerProcess
@@ -161,15 +161,16 @@ def test_a_fork_server_that_dies_while_it_is_asked_is_a_death_at_start() -> None
             raise EOFError
 
     worker = _WorkerProcess(Plan(read_settings()), cast("Processes", Dying()))
-    worker.start("worker-1", at_url("sqlite:///never-opened.sqlite"), None)
-    for _ in range(4):
-        worker.start_again()
-    assert not worker.is_alive()
-    assert worker.handles() == []
-    for end in (worker.terminate, worker.kill, worker.join):
-        end()
-    with pytest.raises(StoreDidNotStart, match=r"5 times in a row .* the process that forks the workers was ended"):
-        worker.start_again()
+    with listen("127.0.0.1", 0) as listener:
+        worker.start("worker-1", at_url("sqlite:///never-opened.sqlite"), listener)
+        for _ in range(4):
+            worker.start_again()
+        assert not worker.is_alive()
+        assert worker.handles() == []
+        for end in (worker.terminate, worker.kill, worker.join):
+            end()
+        with pytest.raises(StoreDidNotStart, match=r"5 times in a row .* the process that forks the workers was ended"):
+            worker.start_again()
 
 
 def test_without_restart_the_store_ends_with_its_worker(public_folder: Path, url: str) -> None:

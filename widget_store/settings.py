@@ -77,6 +77,11 @@ class Settings(BaseSettings):
         default=None,
         description="when set, a payment needs the header `X-Widget-Signature`: hex HMAC-SHA256 of `PAYMENT_ID/STATUS`",
     )
+    crash_token: SecretStr | None = Field(
+        default=None,
+        description="when set, `POST /crash_application` needs the header `X-Crash-Token` with this text; the lab "
+        "makes up one for each store",
+    )
     data_dir: Path = Field(
         default_factory=_data_dir, description="the folder of the embedded PostgreSQL, or of the SQLite files"
     )
