@@ -33,6 +33,7 @@ from widget_store.settings import PREFIX, read_settings
 _START_WITHIN_SECONDS = 60.0
 _ANSWER_WITHIN_SECONDS = 90.0
 _STOP_WITHIN_SECONDS = 6.0
+_KNOWN_WITHIN_SECONDS = 5.0
 _TRY_AGAIN_SECONDS = 0.02
 _LINES_KEPT = 100
 _LOST = (httpx.TransportError,)
@@ -365,8 +366,8 @@ class Store:
             time.sleep(_TRY_AGAIN_SECONDS)
 
     def _worker(self) -> psutil.Process:
-        """The serving process."""
-        deadline = time.monotonic() + _ANSWER_WITHIN_SECONDS
+        """The serving process: a descendant of the one that this kernel has started, or none is killed."""
+        deadline = time.monotonic() + _KNOWN_WITHIN_SECONDS
         while True:
             pid, process = int(self._ask("GET", "healthz").json()["pid"]), self._process
             if process is not None and (worker := descendant(process.pid, pid)) is not None:
