@@ -3,6 +3,7 @@
 import re
 import socket
 from collections.abc import Callable
+from email.message import Message
 from importlib import metadata
 from pathlib import Path
 
@@ -65,6 +66,25 @@ def test_an_extra_that_is_not_installed_is_no_failure(monkeypatch: pytest.Monkey
     monkeypatch.setattr(doctor, "_installed_metadata", dict)
     monkeypatch.setattr(metadata, "requires", lambda _name: ['no-such-thing<2,>=1; extra == "embedded"'])
     assert doctor.packages()
+
+
+@pytest.mark.parametrize(
+    ("urls", "to"),
+    [([], "the person who gave you this kit"), (["Issues, https://kit.example/issues"], "https://kit.example/issues")],
+)
+def test_a_fault_of_ours_is_sent_to_an_address_that_there_is(
+    urls: list[str], to: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails() -> str:
+        raise ZeroDivisionError("a fault of ours")
+
+    told = Message()
+    for url in urls:
+        told["Project-URL"] = url
+    monkeypatch.setattr(metadata, "metadata", lambda _name: told)
+    monkeypatch.setattr(doctor, "CHECKS", {"this": fails})
+    doctor.examine()
+    assert f"send the output of `widget-store doctor --report` to {to}." in capsys.readouterr().out
 
 
 def test_a_taken_port_is_only_a_caution() -> None:

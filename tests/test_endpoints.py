@@ -26,7 +26,8 @@ from tests.support import (
     serving,
 )
 from widget_store.databases import Database
-from widget_store.endpoints import Line, SameOriginOnly
+from widget_store.endpoints import Line
+from widget_store.middleware import SameOriginOnly
 from widget_store.schema import FULL_SHELF, PRODUCT_ID
 
 SECRET = "a-secret-for-tests"  # noqa: S105 - it protects nothing

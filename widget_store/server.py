@@ -27,9 +27,10 @@ from widget_store import exactly_once, workflows
 from widget_store.application import Application, load_application
 from widget_store.crashes import CrashPoints
 from widget_store.databases import Database, until_the_peer_is_lost
-from widget_store.endpoints import LOOPBACK, create_app
+from widget_store.endpoints import create_app
 from widget_store.errors import AppFileError
-from widget_store.http_server import HttpServer
+from widget_store.http_server import REQUESTS_AT_ONCE, Connection, HttpServer
+from widget_store.middleware import LOOPBACK
 from widget_store.ports import listen
 from widget_store.recovery import (
     APP_NAME,
@@ -115,6 +116,8 @@ def serve(worker: Worker, on_ready: Callable[[int], None], crash_points: CrashPo
     )
     config = uvicorn.Config(
         app,
+        http=Connection,
+        limit_concurrency=REQUESTS_AT_ONCE,
         loop="asyncio:SelectorEventLoop",  # on Windows, too: it tells when a connection waits
         log_level="warning",
         access_log=False,

@@ -13,6 +13,11 @@ from sqlalchemy.exc import ArgumentError
 from widget_store.errors import SettingError
 
 PREFIX = "WIDGET_STORE_"
+_WITHOUT = {
+    f"{PREFIX}WEBHOOK_SECRET": "payments would not be signed",
+    f"{PREFIX}CRASH_TOKEN": "everybody could crash the store",
+}
+"""The secrets, and what would be so without them."""
 _A_DAY = 86_400.0  # seconds
 _CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -93,6 +98,13 @@ def read_settings() -> Settings:
     Raises:
         SettingError: When one has a value that can't be used; names the variable, never shows the value.
     """
+    for name, value in os.environ.items():
+        # Any other setting that is empty has its default. Here, that would open a door.
+        if name.upper() in _WITHOUT and not value.strip():
+            raise SettingError(
+                f"{name.upper()} is empty, so {_WITHOUT[name.upper()]}.\n"
+                "Set it to the secret, or unset it to do without."
+            )
     try:
         return Settings()
     except ValidationError as invalid:

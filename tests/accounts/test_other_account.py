@@ -390,9 +390,8 @@ def test_what_is_laid_or_locked_under_the_names_of_last_time_stops_no_start(
     with other.start("-I", "-c", lay, treasure, *laid) as done:
         assert done.wait(PATIENCE_SECONDS) == 0
     hold = (
-        "import fcntl, os, sys; file = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT, 0o666);"
-        " fcntl.flock(file, fcntl.LOCK_EX); fcntl.lockf(file, fcntl.LOCK_EX); print('held', flush=True);"
-        " sys.stdin.read()"
+        "import fcntl, os, sys; place = sys.argv[1]; os.path.exists(place) or open(place, 'w').close();"
+        " file = open(place); fcntl.flock(file, fcntl.LOCK_EX); print('held', flush=True); sys.stdin.read()"
     )
     try:
         with other.start("-I", "-c", hold, LOCK_OF_THE_WHEEL) as holder:

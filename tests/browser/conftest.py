@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.chromium import NONE_HERE, chromium, executable
 from tests.browser.jupyter import FrontEnd, Jupyter, serving_notebooks
+from tests.browser.sight import wait_for_theme
 from tests.tools.notebooks import copied_course
 from widget_store.course import learners_copy
 
@@ -84,21 +85,14 @@ def barriers() -> Callable[[Page, str], str]:
 
     def look(page: Page, below: str) -> str:
         page.emulate_media(color_scheme="light", reduced_motion="reduce")  # no colour is on its way to another
-        _wait_for_theme(page, "light")
+        wait_for_theme(page, "light")
         everything = axe.run(page, below, {"rules": PANDAS})
         page.emulate_media(color_scheme="dark")
-        _wait_for_theme(page, "dark")
+        wait_for_theme(page, "dark")
         colours = axe.run(page, below, {"runOnly": ["color-contrast"]})
         page.emulate_media(color_scheme="light")
-        _wait_for_theme(page, "light")
+        wait_for_theme(page, "light")
         assert everything.response["passes"], f"axe-core looked at nothing: is there a {below}?"
         return "\n".join(found.generate_report() for found in (everything, colours) if found.violations_count)
 
     return look
-
-
-def _wait_for_theme(page: Page, scheme: str) -> None:
-    """JupyterLab loads its colours, and hides the page meanwhile; other pages have theirs at once."""
-    is_light = str(scheme == "light").lower()
-    expect(page.locator(f"body:not([data-jp-theme-light]), body[data-jp-theme-light='{is_light}']")).to_be_attached()
-    expect(page.locator("#jupyterlab-splash")).to_have_count(0)

@@ -1,6 +1,7 @@
 """The lessons with the most to click, in Notebook 7: its page is another one than JupyterLab's."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page
@@ -23,10 +24,10 @@ def front_end() -> FrontEnd:
 
 @pytest.mark.parametrize("lesson", CLICKS)
 def test_what_is_clicked_is_answered_and_keeps_nobody_out(
-    jupyter: Jupyter, page: Page, lesson: str, barriers: Callable[[Page, str], str]
+    jupyter: Jupyter, page: Page, lesson: str, screenshots: Path, barriers: Callable[[Page, str], str]
 ) -> None:
     CLICKS[lesson](page, jupyter.open(page, lesson))
-    assert hard_to_see(page) == []
+    assert hard_to_see(page, screenshots, lesson) == []
     if lesson == FIRST:  # the rest of the others takes minutes, and is run in JupyterLab
         run_all(page, REST)
     assert barriers(page, OURS) == ""

@@ -5,13 +5,15 @@ import re
 from pathlib import Path
 from typing import Any
 
+import ipywidgets
 import nbformat
 import pytest
 
-from tests.tools.notebooks import NAVIGATION, NOTEBOOKS, WIDGET_VIEW, all_notebooks, navigation, pictured
+from tests.tools.notebooks import NAVIGATION, NOTEBOOKS, PANELS, WIDGET_VIEW, all_notebooks, navigation, pictured
 from widget_store.lab.checks import all_exercises
 
 LESSONS = all_notebooks()
+BARE_WIDGETS = [name for name, its in vars(ipywidgets).items() if isinstance(its, type)]
 UNSTEADY = "nbval-ignore-output"
 
 each_lesson = pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
@@ -113,6 +115,15 @@ def test_every_solution_and_start_belongs_to_an_exercise() -> None:
     names = {exercise.name for exercise in all_exercises()}
     for folder in (NOTEBOOKS / "solutions", NOTEBOOKS / "solutions" / "start"):
         assert {file.stem for file in folder.glob("*.py")} == names
+
+
+@each_lesson
+def test_no_output_is_lost_where_the_notebook_is_not_trusted_or_not_run(lesson: Path) -> None:
+    """JupyterLab takes SVG out of what it can't trust, and leaves a line of its words. A bare widget is only a name."""
+    data = [output.get("data", {}) for cell in cells(lesson, "code") for output in cell.outputs]
+    assert not [each for each in data if "image/svg+xml" in each or "<svg" in each.get("text/html", "")]
+    words = [each["text/plain"] for each in data if "text/plain" in each and "image/png" not in each]
+    assert [text for text in words if text.startswith((*PANELS, *(f"{name}(" for name in BARE_WIDGETS)))] == []
 
 
 @each_lesson

@@ -27,7 +27,7 @@ def prepare(arguments: Sequence[str], fresh: Sequence[str]) -> list[str]:
     if find_spec("jupyterlab") is None:
         raise LabUnavailable(
             f"JupyterLab is not installed in {sys.prefix}.\n"
-            "Run `make lab` in the repository, or `pip install widget-store`: each installs it."
+            f"In a clone, run `make lab`. Elsewhere, install it: {sys.executable} -m pip install jupyterlab"
         )
     named = bool(arguments) and not arguments[0].startswith("-")
     folder = learners_copy.current_folder() / arguments[0] if named else learners_copy.default_folder()

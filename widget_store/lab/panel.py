@@ -14,6 +14,7 @@ _STYLE = """
 .ws-panel :is(button, select, input, a, [tabindex="0"]):focus-visible {
 outline: 3px solid var(--jp-ui-font-color1, #212121) !important; outline-offset: 1px; }
 .ws-panel .widget-box { overflow: visible; }
+.ws-panel .widget-hbox > :is(.widget-html + .jupyter-button, .jupyter-button + .widget-html) { margin-left: 10px; }
 @media (forced-colors: active) { .ws-panel select { appearance: auto; background-image: none !important; } }
 </style>
 """
