@@ -231,7 +231,7 @@ class Victim:
                 pipe.close()
 
 
-@pytest.fixture(scope="module", params=MACHINES.values(), ids=MACHINES.keys())
+@pytest.fixture(scope="module", params=list(MACHINES.values()), ids=list(MACHINES))
 def victim(request: pytest.FixtureRequest, public_folder: Path, kit: Path, learner: Account) -> Iterator[Victim]:
     with victim_on(request.param, public_folder, kit, learner) as started:
         yield started
@@ -370,7 +370,7 @@ def test_who_waits_for_the_port_gets_it_when_the_store_has_ended(
         racer.kill()
 
 
-@pytest.mark.parametrize("machine", MACHINES.values(), ids=MACHINES.keys())
+@pytest.mark.parametrize("machine", list(MACHINES.values()), ids=list(MACHINES))
 def test_what_is_laid_or_locked_under_the_names_of_last_time_stops_no_start(
     public_folder: Path, kit: Path, learner: Account, other: Account, machine: tuple[str | None, str]
 ) -> None:
@@ -410,7 +410,7 @@ def test_what_is_laid_or_locked_under_the_names_of_last_time_stops_no_start(
     assert treasure.read_text() == "the learner's own"
 
 
-@pytest.mark.parametrize("machine", MACHINES.values(), ids=MACHINES.keys())
+@pytest.mark.parametrize("machine", list(MACHINES.values()), ids=list(MACHINES))
 def test_what_a_killed_run_leaves_is_closed(
     public_folder: Path, kit: Path, learner: Account, other: Account, machine: tuple[str | None, str]
 ) -> None:
