@@ -531,7 +531,12 @@ def take_the_files_from_a_process(target: Target) -> str:
 def race(port: int, foreign_pid: int) -> None:
     """Try for the port until standard input ends, as fast as can be. Once it is had, name a process to be killed."""
     over = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
+
+    def wait() -> None:
+        sys.stdin.read()
+        over.set()
+
+    threading.Thread(target=wait, daemon=True).start()
     print("races", flush=True)
     tries = 0
     while not over.is_set():
@@ -583,7 +588,7 @@ def main() -> None:
             serve_false_health(int(pid))
         case names:
             target = Target(json.load(sys.stdin))
-            found = {}
+            found: dict[str, tuple[bool | None, str]] = {}
             for name in names or WAYS:
                 try:
                     found[name] = (True, WAYS[name](target))
