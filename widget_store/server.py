@@ -20,6 +20,7 @@ import psycopg
 import sqlalchemy as sa
 import uvicorn
 from dbos import DBOS, DBOSConfig, SQLAlchemyDatasource
+from pydantic import SecretStr
 from sqlalchemy import event
 
 from widget_store import exactly_once, workflows
@@ -59,7 +60,8 @@ class Worker:
     Attributes:
         app_file: A learner's file that defines `checkout_workflow`; None for the store's own.
         any_host: Answer under any host name: a proxy with a sign-in of its own stands in front.
-        listener: Where connections come in, when other workers take them from there, too; else None.
+        listener: Where connections come in, held by whoever starts this process again; None to listen by itself.
+        is_one_of_several: Whether other workers take connections from there, too.
         application_version: The version of the workflows' code: it goes on only with what it began under the same one.
             "auto" is DBOS's own, a hash of their source.
     """
@@ -72,6 +74,7 @@ class Worker:
     app_file: Path | None = None
     any_host: bool = False
     listener: socket.socket | None = None
+    is_one_of_several: bool = False
     application_version: str = APPLICATION_VERSION
 
 
@@ -106,8 +109,9 @@ def serve(worker: Worker, on_ready: Callable[[int], None], crash_points: CrashPo
         worker.database.engine(pool_size=_CONNECTIONS_TO_LOOK, max_overflow=0, pool_timeout=_LOOK_WITHIN_SECONDS),
         router=learners.router,
         executor_id=worker.executor_id,
-        webhook_secret=_secret(worker.settings),
+        webhook_secret=_text(worker.settings.webhook_secret),
         crash_points=crash_points,
+        crash_token=_text(worker.settings.crash_token),
         hosts=None if worker.any_host else LOOPBACK | {worker.host},
     )
     config = uvicorn.Config(
@@ -119,8 +123,7 @@ def serve(worker: Worker, on_ready: Callable[[int], None], crash_points: CrashPo
         timeout_graceful_shutdown=_SHUTDOWN_WITHIN_SECONDS,
     )
     listener = worker.listener or listen(worker.host, worker.port)
-    is_shared = worker.listener is not None
-    HttpServer(config, listener, is_shared=is_shared, on_ready=on_ready).serve_until_sigterm()
+    HttpServer(config, listener, is_shared=worker.is_one_of_several, on_ready=on_ready).serve_until_sigterm()
     # No `DBOS.destroy()`: a workflow that takes a step while it dismantles DBOS is recorded as failed, and never goes
     # on. The process ends in the midst of its workflows, as in a crash, and the next launch takes them up.
 
@@ -227,5 +230,5 @@ def _launch(
     return application
 
 
-def _secret(settings: Settings) -> str | None:
-    return None if settings.webhook_secret is None else settings.webhook_secret.get_secret_value()
+def _text(secret: SecretStr | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()

@@ -56,6 +56,29 @@ def test_a_purchase_survives_a_crash_and_a_reload(shop: Page, served: Serving, b
         shop.screenshot(path=screenshots / f"storefront-{width}.png")
 
 
+def test_the_page_behind_the_labs_link_may_crash_the_store_and_any_other_may_not(
+    page: Page, database: Database, public_folder: Path
+) -> None:
+    settings = {"WIDGET_STORE_DATABASE_URL": database.url, "WIDGET_STORE_CRASH_TOKEN": "known to few"}
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    with serving(public_folder, "--crash-endpoint", **settings) as store:
+        worker = store.worker()
+        page.goto(f"{store.url}/")
+        page.locator("#crash").click()
+        expect(page.locator("#message")).to_contain_text("The store did not crash.")
+        assert store.worker() == worker
+        page.goto("about:blank")
+        page.goto(f"{store.url}/#crash-token=known%20to%20few")
+        expect(page).to_have_url(f"{store.url}/")
+        page.reload()
+        page.locator("#crash").click()
+        expect(page.locator("#banner")).to_be_visible()
+        expect(page.locator("#banner")).to_be_hidden()
+        assert store.worker() != worker
+    assert [url for url in asked if "known" in url and not url.startswith(f"{store.url}/#")] == []
+
+
 def test_nothing_on_the_page_keeps_anybody_out(shop: Page, barriers: Barriers) -> None:
     """Looked at before, during and after a purchase, and while the store is away."""
     assert barriers(shop, "html") == "", "with nothing on order"

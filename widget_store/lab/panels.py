@@ -214,5 +214,8 @@ def _link(store: Store) -> str:
     hub = behind_hub()
     port = store.url.rpartition(":")[2]
     address = f"{hub}proxy/{port}/" if hub else f"{store.url}/"
-    link = f'<a href="{escape(address)}" target="_blank" style="text-decoration: underline">{escape(address)}</a>'
+    # The page may crash the store, too, and other accounts of the machine may not. It takes the token from behind the
+    # `#`, which no browser sends: so it is in no log.
+    its_own = f"{address}#crash-token={store.crash_token}"
+    link = f'<a href="{escape(its_own)}" target="_blank" style="text-decoration: underline">{escape(address)}</a>'
     return f"The same store as a web page: {link}"

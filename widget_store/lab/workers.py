@@ -346,6 +346,8 @@ class Workers:
             except KeyboardInterrupt:  # it may have come in the midst of a connection, or of its locks
                 self._http = _client()
                 raise
+            if not worker.is_alive():  # then it may have been somebody else who has taken its port since
+                continue
             if response.is_success:
                 return response.text
             if response.status_code not in _ASK_AGAIN or time.monotonic() > deadline:
