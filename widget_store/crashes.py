@@ -75,6 +75,11 @@ STEPS = {  # of the store's own checkout, in the order in which it meets them; w
 }
 
 
+def fits(point: str, pattern: str) -> bool:
+    """Whether a crash point is meant by a pattern. It is by its own name, also where that has a `[` or a `*` in it."""
+    return point == pattern or fnmatchcase(point, pattern)
+
+
 def plain_name(step: str, *, in_checkout: bool = True) -> str:
     """What the lab's tables and timelines call a step, in words: most as their functions are called.
 
@@ -342,7 +347,7 @@ class CrashPoints:
             name = point if times == 1 else f"{point}#{times}"
             if self._tell is not None:
                 self._tell(name)
-            if self.armed is not None and (name == self.armed or fnmatchcase(point, self.armed)):
+            if self.armed is not None and (name == self.armed or fits(point, self.armed)):
                 die()
 
 

@@ -23,6 +23,7 @@ from starlette.types import ASGIApp
 from widget_store.crashes import CrashPoints, die
 from widget_store.middleware import LOOPBACK, ask_again, guarded
 from widget_store.schema import PRODUCT_ID, OrderStatus, orders, products
+from widget_store.shown import failure_in_words
 from widget_store.transactions import restock
 from widget_store.workflows import ORDER_ID, PAYMENT_ID, PAYMENT_STATUS
 
@@ -189,7 +190,7 @@ def create_app(  # noqa: C901, PLR0913, PLR0915 - one small function for each ro
         @app.exception_handler(Exception)
         async def mistake(_request: Request, failure: Exception) -> JSONResponse:
             """In a lesson the mistake is the learner's, and theirs to read; elsewhere it is nobody's business."""
-            return JSONResponse({"detail": _in_words(failure)}, status_code=500)
+            return JSONResponse({"detail": failure_in_words(failure)}, status_code=500)
 
         @app.post("/crash_application", status_code=202, dependencies=[Depends(knows(crash_token))])
         async def crash_application(at: str | None = None) -> dict[str, str]:
@@ -224,7 +225,7 @@ class _Answers:
                 return value
             workflow = await DBOS.get_workflow_status_async(workflow_id)
             if workflow is not None and workflow.status not in {"PENDING", "ENQUEUED", "DELAYED", "SUCCESS"}:
-                raise CheckoutFailed(_in_words(workflow.error) if workflow.error else workflow.status)
+                raise CheckoutFailed(failure_in_words(workflow.error) if workflow.error else workflow.status)
             # The order id is the last thing a checkout publishes. It may have ended since we looked for the event.
             if await DBOS.get_event_async(workflow_id, ORDER_ID, timeout_seconds=0) is not None:
                 return await DBOS.get_event_async(workflow_id, name, timeout_seconds=0)
@@ -259,10 +260,6 @@ class Line:
                     await self._places.acquire()
                     place.callback(self._places.release)
             yield
-
-
-def _in_words(failure: Exception) -> str:
-    return f"{type(failure).__name__}: {failure}"
 
 
 def _start(checkout_workflow: CheckoutWorkflow, key: str) -> None:

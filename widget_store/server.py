@@ -6,6 +6,7 @@ Everything is put together here, once: the other modules are handed what they ne
 import contextlib
 import gc
 import io
+import logging
 import os
 import socket
 import sqlite3
@@ -42,6 +43,7 @@ from widget_store.recovery import (
 )
 from widget_store.schema import create_tables
 from widget_store.settings import Settings
+from widget_store.shown import PlainRecord, failure_in_words
 
 _SHUTDOWN_WITHIN_SECONDS = 2
 _CONNECTIONS = 4
@@ -92,6 +94,7 @@ def serve(worker: Worker, on_ready: Callable[[int], None], crash_points: CrashPo
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # what a learner's file has printed, no crash takes back
+    logging.setLogRecordFactory(PlainRecord)
     gc.freeze()  # what was imported never becomes garbage: the collector need not look at it, nor write to it
     gc.set_threshold(20_000)  # a checkout makes thousands of objects, and hardly any that wait for the collector
     system, transactions = _engines(worker.database)
@@ -224,7 +227,7 @@ def _launch(
     try:
         application.on_launch()
     except Exception as failure:
-        words = f"{worker.app_file}: on_launch() failed: {type(failure).__name__}: {failure}"
+        words = f"{worker.app_file}: on_launch() failed: {failure_in_words(failure)}"
         raise AppFileError(words) from failure
     threading.Thread(target=slow_down_recovery_queue, args=(system,), daemon=True).start()
     return application

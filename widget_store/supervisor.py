@@ -26,6 +26,7 @@ from widget_store.ports import listen
 from widget_store.processes import Connection, Processes, end_with_parent, stand_apart, start, warm_processes
 from widget_store.reset import claim_fresh
 from widget_store.settings import PREFIX, Settings
+from widget_store.shown import failure_in_words, plain
 
 _DEATHS_AT_START = 5
 _STOP_WITHIN_SECONDS = 3.0
@@ -293,7 +294,7 @@ def _kill_all(workers: list[_WorkerProcess]) -> None:
 
 
 def _say(words: str) -> None:
-    print(words, file=sys.stderr, flush=True)
+    print(plain(words), file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
@@ -368,7 +369,7 @@ def _serve_in_this_process(
         crash_points = CrashPoints() if plan.crash_endpoint else None
         serve(worker, on_ready=lambda _port: to_supervisor.send(("ready", "")), crash_points=crash_points)
     except Exception as failure:  # noqa: BLE001 - whatever it was, the supervisor is told, and decides
-        words = str(failure) if isinstance(failure, WidgetStoreError) else f"{type(failure).__name__}: {failure}"
+        words = str(failure) if isinstance(failure, WidgetStoreError) else failure_in_words(failure)
         to_supervisor.send(("died", words))
         os._exit(1)
     os._exit(0)  # a workflow's thread may still wait for a payment; the next launch takes it up

@@ -33,7 +33,7 @@ from widget_store.databases.throwaway import open_databases
 from widget_store.errors import StoreDidNotStart
 from widget_store.lab import invariants
 from widget_store.lab.crash_run import authors_violations
-from widget_store.lab.words import counted
+from widget_store.lab.words import counted, status_in_words
 from widget_store.machine import SWITCH
 from widget_store.processes import descendant, warm_processes
 from widget_store.schema import OrderStatus
@@ -384,7 +384,7 @@ def _broken_promises(connection: sa.Connection, customers: list[dict[str, _Promi
     for key, promise in told.items():
         if promise.order_id is not None and orders.get(promise.order_id) != promise.end:
             found = orders.get(promise.order_id)
-            status = "not there" if found is None else OrderStatus(found).name
+            status = "not there" if found is None else status_in_words(found)
             yield f"promises: order {promise.order_id} of {key} is {status} (should be {promise.end.name})"
 
 

@@ -29,6 +29,7 @@ from widget_store.lab.state import State
 from widget_store.processes import descendant
 from widget_store.schema import OrderStatus
 from widget_store.settings import PREFIX, read_settings
+from widget_store.shown import plain
 
 _START_WITHIN_SECONDS = 60.0
 _ANSWER_WITHIN_SECONDS = 90.0
@@ -36,6 +37,7 @@ _STOP_WITHIN_SECONDS = 6.0
 _KNOWN_WITHIN_SECONDS = 5.0
 _TRY_AGAIN_SECONDS = 0.02
 _LINES_KEPT = 100
+_LONGEST_LINE = 10_000
 _LOST = (httpx.TransportError,)
 _ASK_AGAIN = {503, 504}  # the store lives, and its database does not answer, or its workflow is slow
 
@@ -473,9 +475,9 @@ class _Output:
                 # A learner's `print(…, end="")` may stand in front of the word that the store is ready.
                 ready = None if self.url else re.search(r"ready (http://127\.0\.0\.1:\d+)\n", line)
                 if ready is None:
-                    self._lines.append(line)
+                    self._lines.append(plain(line, _LONGEST_LINE))
                 else:
-                    self._lines.append(line[: ready.start()])
+                    self._lines.append(plain(line[: ready.start()], _LONGEST_LINE))
                     self.url = ready[1]
         self._is_over = True
 
