@@ -19,9 +19,10 @@ import psycopg
 
 from widget_store import executors
 from widget_store.databases import Database, open_database
-from widget_store.errors import DatabaseUnavailable, StoreDidNotStart, WidgetStoreError
+from widget_store.errors import DatabaseUnavailable, Starved, StoreDidNotStart, WidgetStoreError
 from widget_store.interrupts import pending_when
 from widget_store.machine import AS_ON_WINDOWS
+from widget_store.means import lack
 from widget_store.ports import free_port, listen
 from widget_store.processes import Connection, Processes, end_with_parent, stand_apart, start, warm_processes
 from widget_store.reset import claim_fresh
@@ -156,7 +157,7 @@ class Supervisor:
                 # their workers live: nobody may be given their ids.
                 wait([self._stop], 2 * _LOOK_EVERY_SECONDS)
                 ids = executors.claim(self._database, self._plan.workers)
-            except (DatabaseUnavailable, psycopg.Error):
+            except (DatabaseUnavailable, Starved, psycopg.Error):
                 wait([self._stop], _LOOK_EVERY_SECONDS)
                 continue
             _say("The database is back.")
@@ -189,9 +190,12 @@ class _WorkerProcess:
         """Start after a death.
 
         Raises:
+            Starved: When it died before it was ready, and the machine is why.
             StoreDidNotStart: When it died five times in a row before it was ready, with the reason of the last.
         """
         self._deaths_at_start = 0 if self.ready else self._deaths_at_start + 1
+        if self._deaths_at_start and (starved := lack(self.last_words())):  # the next one would not have more
+            raise starved
         if self._deaths_at_start == _DEATHS_AT_START:
             raise StoreDidNotStart(
                 f"The store died {_DEATHS_AT_START} times in a row while starting: {self.last_words()}"
@@ -235,7 +239,11 @@ class _WorkerProcess:
 
     def last_words(self) -> str:
         code = None if self._process is None else self._process.exitcode
-        how = f"killed by signal {-code}" if code is not None and code < 0 else f"exit status {code}"
+        how = (
+            f"killed by signal {-code}{' (is memory short?)' if code == -9 else ''}"
+            if code is not None and code < 0
+            else f"exit status {code}"
+        )
         return self._reason or how
 
     def terminate(self) -> None:
