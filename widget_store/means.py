@@ -18,8 +18,9 @@ from widget_store.errors import Starved
 _MB = 1000**2
 _FEW_TASKS = 4096  # a higher limit is no shortage: it is not counted how many there are
 _CGROUPS = Path("/sys/fs/cgroup")
+_FILES_OF_A_PROCESS = 64  # PostgreSQL does not start with 56
 _UNLIMITED_BYTES = 1 << 60
-_LONGEST_LINE = 160
+_LONGEST_LINE = 400
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ _TASKS = "This machine, or a limit of this account, allows no more processes and
 _TASKS_FIX = "End other programs, or raise the limit (`ulimit -u`, `ulimit -v`, or that of the container)."
 _MEMORY = "There is not enough memory"
 _MEMORY_FIX = "End other programs, or raise the limit (`ulimit -v`, or that of the container)."
+_FILES = "This account may open no more files"
 _FILES_FIX = "Raise the limit: `ulimit -n 1024`."
 _CONNECTIONS = "The database has no connection left"
 _CONNECTIONS_FIX = "Close some of its other clients, or raise its max_connections."
@@ -58,7 +60,7 @@ _WORDS = {
     r"no space left|disk full|diskfull|wrote only \d+ of \d+ bytes|quota exceeded|disk is full": (_DISK, _DISK_FIX),
     r"start new thread|resource temporarily unavailable|could not fork": (_TASKS, _TASKS_FIX),
     r"memoryerror|cannot allocate memory|out of memory|malloc failure|std::bad_alloc": (_MEMORY, _MEMORY_FIX),
-    r"too many open files|insufficient file descriptors": ("This account may open no more files", _FILES_FIX),
+    r"too many open files|insufficient file descriptors": (_FILES, _FILES_FIX),
     r"file too large": ("A limit allows no files as large as a database's", "Raise it: `ulimit -f unlimited`."),
     r"max_stack_depth": ("A limit allows too small a stack for the database", "Raise it: `ulimit -s 8192`."),
     r"too many clients|remaining connection slots|too many connections": (_CONNECTIONS, _CONNECTIONS_FIX),
@@ -111,6 +113,9 @@ def shortages(need: Need) -> Iterator[Starved]:
     tasks = tasks_left()
     if tasks is not None and tasks < need.tasks:
         yield Starved(f"{_TASKS}: {need.what} needs {need.tasks}, and {max(0, tasks)} are left.\n{_TASKS_FIX}")
+    files = _resource_limit("RLIMIT_NOFILE")
+    if files is not None and files < _FILES_OF_A_PROCESS:
+        yield Starved(f"{_FILES}: each process of {need.what} needs {_FILES_OF_A_PROCESS}, not {files}.\n{_FILES_FIX}")
     memory = memory_limit()
     if memory is not None and memory < need.memory:
         yield Starved(

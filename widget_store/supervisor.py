@@ -239,11 +239,7 @@ class _WorkerProcess:
 
     def last_words(self) -> str:
         code = None if self._process is None else self._process.exitcode
-        how = (
-            f"killed by signal {-code}{' (is memory short?)' if code == -9 else ''}"
-            if code is not None and code < 0
-            else f"exit status {code}"
-        )
+        how = f"killed by signal {-code}" if code is not None and code < 0 else f"exit status {code}"
         return self._reason or how
 
     def terminate(self) -> None:

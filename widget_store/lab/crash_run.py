@@ -124,9 +124,8 @@ class Bench:
             try:
                 store.url()
             except (_Hung, _CanNotStart) as failure:
-                raise lack(store.said) or AppFileError(
-                    store.said or f"{self.app_file} did not start: {failure}"
-                ) from None
+                words = store.said or f"{self.app_file} did not start: {failure}"
+                raise lack(words) or AppFileError(words) from None
             finally:
                 store.close()
 
