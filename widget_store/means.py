@@ -61,6 +61,7 @@ _WORDS = {
     r"start new thread|resource temporarily unavailable|could not fork": (_TASKS, _TASKS_FIX),
     r"memoryerror|cannot allocate memory|out of memory|malloc failure|std::bad_alloc": (_MEMORY, _MEMORY_FIX),
     r"too many open files|insufficient file descriptors": (_FILES, _FILES_FIX),
+    r"no usable temporary directory": ("There is no folder for temporary files", "Set TMPDIR to a folder of yours."),
     r"file too large": ("A limit allows no files as large as a database's", "Raise it: `ulimit -f unlimited`."),
     r"max_stack_depth": ("A limit allows too small a stack for the database", "Raise it: `ulimit -s 8192`."),
     r"too many clients|remaining connection slots|too many connections": (_CONNECTIONS, _CONNECTIONS_FIX),

@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from multiprocessing.util import get_temp_dir
 from pathlib import Path
 from typing import Protocol
 from uuid import uuid4
@@ -137,9 +138,14 @@ def _scratch_folder() -> Iterator[Path]:
 @contextlib.contextmanager
 def _cleared_away_in_any_case(folder: Path) -> Iterator[None]:
     """Have a process wait for the end of this one: should it be killed, its server and its files do not stay."""
-    command = [sys.executable, "-I", "-S", str(Path(__file__).with_name("clear_away.py")), str(folder)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, **OUT_OF_REACH):  # leaving it ends its input
-        yield
+    program = str(Path(__file__).with_name("clear_away.py"))
+    command = [sys.executable, "-I", "-S", program, str(folder), get_temp_dir()]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, **OUT_OF_REACH) as beside:  # leaving it ends its input
+        try:
+            yield
+        finally:
+            if beside.stdin is not None:
+                beside.stdin.write(b"in good order")
 
 
 class _SQLiteFiles:
