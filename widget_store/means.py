@@ -17,7 +17,7 @@ from widget_store.errors import Starved
 
 _MB = 1000**2
 _FEW_TASKS = 4096  # a higher limit is no shortage: it is not counted how many there are
-_CGROUPS = Path("/sys/fs/cgroup")
+_CGROUPS, _OWN_CGROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 _FILES_OF_A_PROCESS = 64  # PostgreSQL does not start with 56
 _UNLIMITED_BYTES = 1 << 60
 _LONGEST_LINE = 400
@@ -165,20 +165,20 @@ def _resource_limit(name: str) -> int | None:
     return None if limit == resource.RLIM_INFINITY else limit
 
 
-def _cgroups(controller: str, names: tuple[str, str], root: Path = _CGROUPS) -> Iterator[tuple[int, int]]:
+def _cgroups(controller: str, names: tuple[str, str]) -> Iterator[tuple[int, int]]:
     """The limit and the use in each control group that this process is in, the outer ones too, where they can be read.
 
     Linux has two versions of them. In the second, all controllers share one tree of folders.
     """
     try:
-        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+        lines = _OWN_CGROUPS.read_text(encoding="utf-8").splitlines()
     except OSError:
         return
     for line in lines:
         _, controllers, path = line.split(":", 2)
         if controllers not in {"", controller}:
             continue
-        top = root / controllers
+        top = _CGROUPS / controllers
         place = top / path.lstrip("/")
         for folder in (place, *(each for each in place.parents if each.is_relative_to(top))):
             try:

@@ -95,7 +95,7 @@ SHORTAGES = {
     "no inode": Shortage("no space left", ON_DATA, on("$HERE/data", "nr_inodes=200")),
     "a data folder that may only be read": Shortage("can't be used", ON_DATA, on("$HERE/data", "ro")),
     "a full disk, and SQLite": Shortage(
-        "no space left", ("serve", "reset", "Store.fresh"), on("$HERE/data", "size=64k"), variables=SQLITE
+        "no space left", ("serve", "Store.fresh"), on("$HERE/data", "size=64k"), variables=SQLITE
     ),
     "a full /tmp": Shortage("no space left", ("crash-test",), on("/tmp", "size=20m")),  # noqa: S108
     "a /tmp that a crash test fills": Shortage("no space left", ("crash-test",), on("/tmp", "size=90m")),  # noqa: S108
@@ -165,7 +165,7 @@ class Place:
     def variables(self) -> dict[str, str]:
         path = os.pathsep.join([f"{HERE}/kit", *packages()])
         found = environment(
-            PYTHONPATH=path, HOME=f"{HERE}/data", WIDGET_STORE_DATA_DIR=f"{HERE}/data", OF_THIS=self.mark
+            PYTHONPATH=path, HOME=f"{HERE}/home", WIDGET_STORE_DATA_DIR=f"{HERE}/data", OF_THIS=self.mark
         )
         return found | {"JUPYTER_PATH": str(Path(sys.prefix) / "share" / "jupyter"), "PYTHONDONTWRITEBYTECODE": "1"}
 
@@ -213,7 +213,7 @@ def place(public_folder: Path) -> Iterator[Place]:
     account = quiet_accounts(1)[0]
     install(home / "kit")
     (home / "fresh.py").write_text(FRESH)
-    for name in ("data", "here"):
+    for name in ("data", "here", "home"):
         (home / name).mkdir()
         os.chown(home / name, account, account)
     home.chmod(0o755)
