@@ -31,6 +31,10 @@ class DatabaseRunsOn(DatabaseUnavailable):
     """The embedded PostgreSQL was told to stop, and has not stopped yet."""
 
 
+class Starved(WidgetStoreError):
+    """The machine, or a limit that is set for this account, has not enough of something."""
+
+
 class PortTaken(WidgetStoreError):
     """Another program listens on the port the store was told to use."""
 

@@ -19,9 +19,10 @@ import psycopg
 
 from widget_store import executors
 from widget_store.databases import Database, open_database
-from widget_store.errors import DatabaseUnavailable, StoreDidNotStart, WidgetStoreError
+from widget_store.errors import DatabaseUnavailable, Starved, StoreDidNotStart, WidgetStoreError
 from widget_store.interrupts import pending_when
 from widget_store.machine import AS_ON_WINDOWS
+from widget_store.means import lack
 from widget_store.ports import listen
 from widget_store.processes import Connection, Processes, end_with_parent, stand_apart, start, warm_processes
 from widget_store.reset import claim_fresh
@@ -162,7 +163,7 @@ class Supervisor:
                 # their workers live: nobody may be given their ids.
                 self._turn_away(2 * _LOOK_EVERY_SECONDS)
                 ids = executors.claim(self._database, self._plan.workers)
-            except (DatabaseUnavailable, psycopg.Error):
+            except (DatabaseUnavailable, Starved, psycopg.Error):
                 self._turn_away(_LOOK_EVERY_SECONDS)
                 continue
             _say("The database is back.")
@@ -205,9 +206,12 @@ class _WorkerProcess:
         """Start after a death.
 
         Raises:
+            Starved: When it died before it was ready, and the machine is why.
             StoreDidNotStart: When it died five times in a row before it was ready, with the reason of the last.
         """
         self._deaths_at_start = 0 if self.ready else self._deaths_at_start + 1
+        if self._deaths_at_start and (starved := lack(self.last_words())):  # the next one would not have more
+            raise starved
         if self._deaths_at_start == _DEATHS_AT_START:
             raise StoreDidNotStart(
                 f"The store died {_DEATHS_AT_START} times in a row while starting: {self.last_words()}"

@@ -22,6 +22,7 @@ from widget_store.errors import AppFileError, WidgetStoreError
 from widget_store.lab import invariants
 from widget_store.lab.scenarios import Answer, Scenario
 from widget_store.lab.words import status_in_words
+from widget_store.means import lack
 from widget_store.processes import Processes, be_silent, end_with_parent, stand_apart, start
 from widget_store.schema import OrderStatus
 from widget_store.settings import Settings
@@ -124,7 +125,8 @@ class Bench:
             try:
                 store.url()
             except (_Hung, _CanNotStart) as failure:
-                raise AppFileError(store.said or f"{self.app_file} did not start: {failure}") from None
+                words = store.said or f"{self.app_file} did not start: {failure}"
+                raise lack(words) or AppFileError(words) from None
             finally:
                 store.close()
 
@@ -236,6 +238,8 @@ class _Run:
             waited_for = self._store.said or "no answer came, or a workflow did not end"
             return Verdict.HUNG, [f"not finished within {self._bench.time_limit:g} s: {waited_for}", *self._surprises]
         except _CanNotStart as death:
+            if starved := lack(str(death)):
+                raise starved from None
             return Verdict.BROKEN, [f"start: {death}"]
         self._store.close()
         violations = self._violations()
@@ -304,6 +308,9 @@ class _Run:
                 response = self._http.post(url + path, timeout=max(0.1, self._deadline - time.monotonic()))
             except httpx.TransportError:
                 continue
+            if response.status_code == 500 and (starved := lack(response.text)):
+                raise starved
+            self._bench.databases.check_room()
             if response.status_code not in {503, 504}:  # "not now" and "not yet": ask again
                 return Answer(response.status_code, response.text)
 
@@ -439,6 +446,8 @@ class _Store:
             self._to_come.pop(0)
         else:
             self.deaths_of_its_own += 1
+            if self._process is not None and self._process.exitcode == -9 and not self.said:  # SIGKILL, and not ours
+                self.said = "it was killed, as the system does when memory is short"
         self._let_go()
         self.look(self._database)
         if self.deaths_of_its_own >= _DEATHS_OF_ITS_OWN:

@@ -32,6 +32,7 @@ from widget_store.interrupts import end_in_good_order
 from widget_store.lab import crash_map, soak
 from widget_store.lab.crash_run import Bench, Result, Verdict, run
 from widget_store.lab.scenarios import SCENARIOS, Scenario
+from widget_store.means import of_a_crash_test, require
 from widget_store.processes import warm_processes
 from widget_store.settings import Settings, read_settings
 from widget_store.shown import in_a_line
@@ -135,7 +136,9 @@ def crash_test(
     Raises:
         AppFileError: When the application can't be launched at all.
         DatabaseUnavailable: When there is no database to test on.
+        Starved: When the machine has not enough for it.
     """
+    require(of_a_crash_test(plan.jobs))
     started = time.monotonic()
     play = _play_to_the_end if plan.to_the_end else _play_to_the_first_unsafe
     processes = warm_processes("widget_store.lab.crash_run")

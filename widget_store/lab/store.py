@@ -26,6 +26,7 @@ from widget_store.errors import StoreDidNotStart, WidgetStoreError
 from widget_store.interrupts import OUT_OF_REACH, interrupts_wait
 from widget_store.lab.followers import Followers
 from widget_store.lab.state import State
+from widget_store.means import LESSON, require
 from widget_store.processes import descendant
 from widget_store.schema import OrderStatus
 from widget_store.settings import PREFIX, read_settings
@@ -311,6 +312,7 @@ class Store:
     # ---
 
     def _start(self, *, fresh: bool = False) -> None:
+        require(LESSON)
         self.stop()  # when it has ended by itself, there are pipes to let go of
         if not self.is_open():
             self._stop_the_one_before()
