@@ -217,10 +217,12 @@ class _OnServer:
                 drop_database(self._server, str(name))
 
     def _create(self, name: str, template: str) -> None:
-        command = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+        new, like = sql.Identifier(name), sql.Identifier(template)
         with self._server.connect() as connection:
             try:
-                connection.execute(command)
+                connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(new, like))
+                # A class may share the server. PostgreSQL lets every role connect to a new database.
+                connection.execute(sql.SQL("REVOKE CONNECT, TEMPORARY ON DATABASE {} FROM PUBLIC").format(new))
             except psycopg.errors.InsufficientPrivilege as refusal:
                 raise DatabaseUnavailable(
                     f"A crash test makes a database for each run, and may not: {str(refusal).strip()}\n"

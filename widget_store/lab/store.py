@@ -93,11 +93,11 @@ class Store:
         self.followers = Followers()
         self._app = app
         self._application_version = application_version
-        # Without the secret of a real payment provider: in a lesson, the learner reports the payments, and in the one
-        # about signatures chooses the secret.
         # Only this kernel, and the page that it links to, may crash the store: other accounts of the machine reach its
         # port, too. Not among the arguments, which everybody sees in the list of processes.
         self._crash_token = secrets.token_urlsafe(32)
+        # Without the secret of a real payment provider: in a lesson, the learner reports the payments, and in the one
+        # about signatures chooses the secret.
         self._environment = {
             **{name: value for name, value in os.environ.items() if name != f"{PREFIX}WEBHOOK_SECRET"},
             **_setting("CRASH_TOKEN", self._crash_token),
