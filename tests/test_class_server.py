@@ -87,5 +87,5 @@ def test_her_crash_tests_databases_are_closed_to_others_too(anna: Database, urls
 
 
 def test_she_may_make_what_a_crash_test_needs(anna: Database) -> None:
-    done = command("crash-test", "--scenario", "paid", WIDGET_STORE_DATABASE_URL=anna.url)
+    done = command("crash-test", "--scenario", "paid", "--point", "*create_order*", WIDGET_STORE_DATABASE_URL=anna.url)
     assert done.returncode == 0, done.stderr

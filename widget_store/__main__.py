@@ -1,12 +1,12 @@
 """`python -m widget_store` is the `widget-store` command. Ctrl-C waits until its `main` can answer it in words."""
 
-import signal
 import sys
 
-if sys.platform != "win32":
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+from widget_store.interrupts import hold_interrupts
 
-from widget_store.cli import main
+hold_interrupts()
+
+from widget_store.cli import main  # noqa: E402 - it imports much more
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -65,7 +65,7 @@ def raise_if_pending() -> None:
 
 def hold_interrupts() -> None:
     """Block Ctrl-C, also for the program that takes this one's place, until it calls `hear_interrupts`."""
-    if sys.platform != "win32":
+    if sys.platform != "win32" and not AS_ON_WINDOWS:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 
@@ -75,7 +75,7 @@ def hear_interrupts() -> None:
     Raises:
         KeyboardInterrupt: When one did.
     """
-    if sys.platform != "win32":
+    if sys.platform != "win32" and not AS_ON_WINDOWS:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 

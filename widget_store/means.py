@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 
 from widget_store.errors import Starved
+from widget_store.machine import AS_ON_WINDOWS
 
 _MB = 1000**2
 _FEW_TASKS = 4096  # a higher limit is no shortage: it is not counted how many there are
@@ -157,7 +158,7 @@ def _tasks_of(account: int) -> int:
 
 def _resource_limit(name: str) -> int | None:
     """A limit of this process, as `ulimit` sets it; None where there is none."""
-    if sys.platform == "win32":
+    if sys.platform == "win32" or AS_ON_WINDOWS:
         return None
     import resource
 
