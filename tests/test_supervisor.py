@@ -293,6 +293,18 @@ def test_several_workers_serve_one_port_and_survive_each_other(
         eventually(lambda: {store.order_status(each) for each in orders} == {DISPATCHED}, "their dispatch")
 
 
+def test_nobody_on_the_network_reaches_a_store(public_folder: Path, url: str) -> None:
+    with serving(public_folder, WIDGET_STORE_DATABASE_URL=url) as store:
+        store.client.get("/healthz").raise_for_status()
+        listens = {
+            connection.laddr
+            for process in store.family()
+            for connection in process.net_connections()
+            if connection.status == psutil.CONN_LISTEN
+        }
+        assert listens == {("127.0.0.1", store.port)}
+
+
 @pytest.mark.parametrize(("token", "told"), [({}, 1), ({"WIDGET_STORE_CRASH_TOKEN": "known to few"}, 0)])
 def test_a_crash_endpoint_that_is_open_to_everybody_is_told(
     public_folder: Path, url: str, token: dict[str, str], told: int

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Error, Page, Route, expect
 
 from tests.support import Books, Serving, serving
 from widget_store.databases import Database
@@ -133,6 +133,21 @@ def test_nothing_is_loaded_from_elsewhere(served: Serving, page: Page) -> None:
     expect(page.locator("#stock")).to_contain_text("on the shelf")
     assert addresses
     assert [address for address in addresses if not address.startswith((served.url, "data:"))] == []
+
+
+def test_what_the_database_says_is_shown_as_text_and_never_run(shop: Page, books: Books) -> None:
+    product = "UPDATE products SET product = :name RETURNING product"
+    ((before,),) = books.store("SELECT product FROM products")
+    hostile = "<img src=x onerror=\"document.title='taken over'\"><script>document.title='taken over'</script>"
+    books.store(product, name=hostile)
+    try:
+        shop.reload()
+        expect(shop.locator("#product-name")).to_have_text(hostile)
+        assert shop.title() != "taken over"
+        with pytest.raises(Error, match="Content Security Policy"):
+            shop.evaluate("new Function('return 1')()")
+    finally:
+        books.store(product, name=before)
 
 
 def _press_tab_to(page: Page, element: str) -> None:
