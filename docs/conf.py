@@ -17,7 +17,14 @@ version = release = version_of("widget-store")
 language = "en"
 
 root_doc = "docs/index"
-include_patterns = ["docs/*.md", "notebooks/[0-9]*.ipynb", "INSTRUCTORS.md", "CONTRIBUTING.md", "CHANGELOG.md"]
+include_patterns = [
+    "docs/*.md",
+    "notebooks/[0-9]*.ipynb",
+    "INSTRUCTORS.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "CHANGELOG.md",
+]
 extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",

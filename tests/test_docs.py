@@ -16,7 +16,7 @@ from widget_store.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [
-    *("README.md", "CONTRIBUTING.md", "INSTRUCTORS.md", "CHANGELOG.md"),
+    *("README.md", "CONTRIBUTING.md", "INSTRUCTORS.md", "SECURITY.md", "CHANGELOG.md"),
     *(path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").glob("*.md"))),
 ]
 REFERENCE, OPERATIONS = "docs/reference.md", "docs/operations.md"
@@ -90,8 +90,10 @@ def test_every_link_to_a_file_leads_somewhere(document: str) -> None:
     assert [target for target in targets if "://" not in target and not (path.parent / target).exists()] == []
 
 
-def test_contributing_names_only_files_that_exist() -> None:
-    named = re.findall(r"`((?:widget_store|tests|notebooks)/[\w/.]+)`", (ROOT / "CONTRIBUTING.md").read_text())
+@pytest.mark.parametrize("document", ["CONTRIBUTING.md", "SECURITY.md"])
+def test_a_document_names_only_files_that_exist(document: str) -> None:
+    named = re.findall(r"`((?:widget_store|tests|notebooks)/[\w/.]+)`", (ROOT / document).read_text())
+    assert named
     to_be_filled_in = re.compile("NN_|NAME")
     assert [name for name in named if not to_be_filled_in.search(name) and not (ROOT / name).exists()] == []
 

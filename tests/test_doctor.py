@@ -2,6 +2,7 @@
 
 import re
 import socket
+import sys
 from collections.abc import Callable
 from email.message import Message
 from importlib import metadata
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import NEVER_ANSWERS, command
-from widget_store import doctor
+from widget_store import doctor, means
 from widget_store.databases import Database
 
 
@@ -139,3 +140,16 @@ def test_the_python_that_a_script_starts_is_found_whatever_the_folder_is_called(
 ) -> None:
     (tmp_path / "widget-store").write_text(f"{head}import sys\n")
     assert doctor._interpreter_of(tmp_path / "widget-store") == interpreter  # noqa: SLF001 - each kind of script
+
+
+def test_too_little_memory_and_too_few_files_are_told_with_what_a_lesson_needs(
+    monkeypatch: pytest.MonkeyPatch, data_dir: Path
+) -> None:
+    monkeypatch.setattr(means, "memory_limit", lambda: 300 * 1000**2)
+    assert "needs 700 MB, and the limit is 300 MB" in says(doctor.limits, doctor.Caution)
+    monkeypatch.setattr(means, "memory_limit", lambda: None)
+    assert "130 processes and threads" in doctor.limits()
+    monkeypatch.setenv("WIDGET_STORE_DATA_DIR", str(data_dir))
+    monkeypatch.setattr(doctor, "_NEEDED_FILES", 1 << 62)
+    if sys.platform == "linux":
+        assert "more files" in says(doctor.data_folder, doctor.Caution)

@@ -1,16 +1,19 @@
 """Ctrl-C is heard, whenever it comes."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 import sqlalchemy as sa
 
-from tests.support import PATIENCE_SECONDS, ROOT, environment
+from tests.support import INTERRUPTED, PATIENCE_SECONDS, ROOT, command, environment
 from widget_store.databases import Database
+from widget_store.machine import AS_ON_WINDOWS
 
 INTERRUPTED_WHILE_PYTHON_TIDIES_UP = """
 import signal, sys, time
@@ -69,3 +72,31 @@ def test_an_interrupt_in_the_midst_of_a_statement_is_not_told_as_an_error_of_the
     with engine.connect() as connection:
         assert connection.execute(sa.text("SELECT 1")).scalar_one() == 1  # the pool is as good as before
     engine.dispose()
+
+
+WHILE_IT_IMPORTS = """
+import os, signal, sysconfig
+os.kill(os.getpid(), signal.SIGINT)
+if os.path.exists(itself := os.path.join(sysconfig.get_path("stdlib"), os.path.basename(__file__))):
+    exec(open(itself).read())
+"""
+
+
+@pytest.mark.skipif(AS_ON_WINDOWS, reason="there a process can't interrupt itself alone")
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("argparse", "serve"),
+        ("argparse", "reset"),
+        ("argparse", "crash-test"),
+        ("rich", "crash-test"),
+        ("rich", "bench"),
+        ("rich", "progress"),
+    ],
+)
+@pytest.mark.slow("starts a command")
+def test_an_interrupt_while_a_command_imports_prints_no_traceback(tmp_path: Path, module: str, name: str) -> None:
+    (tmp_path / f"{module}.py").write_text(WHILE_IT_IMPORTS)
+    done = command(name, PYTHONPATH=os.pathsep.join([str(tmp_path), str(ROOT)]), WIDGET_STORE_DATA_DIR=str(tmp_path))
+    assert "Traceback" not in done.stderr
+    assert done.returncode in INTERRUPTED

@@ -28,7 +28,7 @@ def moved(tmp_path: Path) -> Path:
     ]
     subprocess.run(pip, check=True)
     for name in SCRIPTS[1:]:
-        script = (old / ".venv/bin/widget-store").read_text().replace("widget_store.cli", _module_of(name))
+        script = (old / ".venv/bin/widget-store").read_text().replace("widget_store.__main__", _module_of(name))
         (old / ".venv/bin" / name).write_text(script)
         (old / ".venv/bin" / name).chmod(0o755)
     for stamp in ("lab", "test"):

@@ -42,7 +42,7 @@ def test_where_somebody_is_already_no_free_port_is_found(monkeypatch: pytest.Mon
     with listen("127.0.0.1", 0) as first, listen("127.0.0.1", 0) as second:
         taken, free = first.getsockname()[1], second.getsockname()[1]
         second.close()
-        monkeypatch.setattr("widget_store.ports._TO_KEEP", [taken, free])
+        monkeypatch.setattr("widget_store.ports._FREE", [taken, free])
         assert {free_port("127.0.0.1", 0) for _ in range(10)} == {free}
         with pytest.raises(PortTaken, match=f"process {os.getpid()}"):
             free_port("127.0.0.1", taken)

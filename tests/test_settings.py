@@ -58,13 +58,13 @@ def test_without_any_setting_the_defaults_hold() -> None:
     )
 
 
-@pytest.mark.parametrize("name", sorted(set(Settings.model_fields) - {"webhook_secret"}))
+@pytest.mark.parametrize("name", sorted(set(Settings.model_fields) - {"webhook_secret", "crash_token"}))
 def test_an_empty_setting_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(f"{PREFIX}{name.upper()}", "")
     assert read_settings() == Settings()
 
 
-@pytest.mark.parametrize("name", [f"{PREFIX}WEBHOOK_SECRET", f"{PREFIX}webhook_secret"])
+@pytest.mark.parametrize("name", [f"{PREFIX}WEBHOOK_SECRET", f"{PREFIX}webhook_secret", f"{PREFIX}CRASH_TOKEN"])
 @pytest.mark.parametrize("value", ["", " ", "\n"])
 def test_an_empty_secret_is_refused_and_not_taken_for_none(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
@@ -77,6 +77,7 @@ def test_an_empty_secret_is_refused_and_not_taken_for_none(
 def test_the_settings_can_be_printed_without_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(f"{PREFIX}DATABASE_URL", f"postgresql+psycopg://me:{SECRET}@db/x")
     monkeypatch.setenv(f"{PREFIX}WEBHOOK_SECRET", SECRET)
+    monkeypatch.setenv(f"{PREFIX}CRASH_TOKEN", SECRET)
     assert SECRET not in repr(read_settings())
 
 

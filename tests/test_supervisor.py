@@ -31,9 +31,9 @@ from tests.support import (
 )
 from tests.support import serving_cold as serving
 from widget_store.databases import Database, at_url
-from widget_store.errors import StoreDidNotStart
+from widget_store.errors import PortTaken, StoreDidNotStart
 from widget_store.machine import AS_ON_WINDOWS
-from widget_store.ports import free_port
+from widget_store.ports import free_port, listen
 from widget_store.processes import Processes
 from widget_store.settings import read_settings
 from widget_store.supervisor import Plan, _WorkerProcess
@@ -161,15 +161,16 @@ def test_a_fork_server_that_dies_while_it_is_asked_is_a_death_at_start() -> None
             raise EOFError
 
     worker = _WorkerProcess(Plan(read_settings()), cast("Processes", Dying()))
-    worker.start("worker-1", at_url("sqlite:///never-opened.sqlite"), None)
-    for _ in range(4):
-        worker.start_again()
-    assert not worker.is_alive()
-    assert worker.handles() == []
-    for end in (worker.terminate, worker.kill, worker.join):
-        end()
-    with pytest.raises(StoreDidNotStart, match=r"5 times in a row .* the process that forks the workers was ended"):
-        worker.start_again()
+    with listen("127.0.0.1", 0) as listener:
+        worker.start("worker-1", at_url("sqlite:///never-opened.sqlite"), listener)
+        for _ in range(4):
+            worker.start_again()
+        assert not worker.is_alive()
+        assert worker.handles() == []
+        for end in (worker.terminate, worker.kill, worker.join):
+            end()
+        with pytest.raises(StoreDidNotStart, match=r"5 times in a row .* the process that forks the workers was ended"):
+            worker.start_again()
 
 
 def test_without_restart_the_store_ends_with_its_worker(public_folder: Path, url: str) -> None:
@@ -290,6 +291,55 @@ def test_several_workers_serve_one_port_and_survive_each_other(
         orders = [int(store.persistently(partial(store.pay, key)).text) for key in keys]
         assert len(set(orders)) == 4
         eventually(lambda: {store.order_status(each) for each in orders} == {DISPATCHED}, "their dispatch")
+
+
+def test_nobody_on_the_network_reaches_a_store(public_folder: Path, url: str) -> None:
+    with serving(public_folder, WIDGET_STORE_DATABASE_URL=url) as store:
+        store.client.get("/healthz").raise_for_status()
+        listens = {
+            connection.laddr
+            for process in store.family()
+            for connection in process.net_connections()
+            if connection.status == psutil.CONN_LISTEN
+        }
+        assert listens == {("127.0.0.1", store.port)}
+
+
+@pytest.mark.parametrize(("token", "told"), [({}, 1), ({"WIDGET_STORE_CRASH_TOKEN": "known to few"}, 0)])
+def test_a_crash_endpoint_that_is_open_to_everybody_is_told(
+    public_folder: Path, url: str, token: dict[str, str], told: int
+) -> None:
+    with serving(public_folder, "--crash-endpoint", WIDGET_STORE_DATABASE_URL=url, **token) as store:
+        assert store.output.read_text().count("every account of this machine included") == told
+        assert "known to few" not in store.output.read_text()
+        for wrong in ({}, {"X-Crash-Token": "known"}, {"X-Crash-Token": ""}) if token else ():
+            assert store.client.post("/crash_application", headers=wrong).status_code == 403
+        headers = {"X-Crash-Token": "known to few"} if token else {}
+        with pytest.raises(httpx.TransportError):
+            store.client.post("/crash_application", headers=headers)
+
+
+def test_the_port_is_held_while_a_single_worker_is_dead(public_folder: Path, url: str, tmp_path: Path) -> None:
+    """Who comes then waits for the moment until it is back."""
+    gate = tmp_path / "may-start"
+    gate.touch()
+    app = tmp_path / "gated.py"
+    app.write_text(
+        "import time\nfrom pathlib import Path\nfrom widget_store.workflows import checkout_workflow\n"
+        f"while not Path({str(gate)!r}).exists():\n    time.sleep(0.01)\n"
+    )
+    with (
+        serving(public_folder, "--app", str(app), WIDGET_STORE_DATABASE_URL=url) as store,
+        ThreadPoolExecutor() as pool,
+    ):
+        port = store.port
+        gate.unlink()
+        store.kill_worker()
+        with pytest.raises(PortTaken):
+            free_port("127.0.0.1", port)
+        waits = pool.submit(httpx.get, f"{store.url}/healthz", timeout=PATIENCE_SECONDS, trust_env=False)
+        gate.touch()
+        assert waits.result().status_code == 200
 
 
 def test_a_port_that_is_taken_is_told_with_who_has_it(url: str) -> None:

@@ -1,7 +1,12 @@
-"""`python -m widget_store` is the `widget-store` command."""
+"""`python -m widget_store` is the `widget-store` command. Ctrl-C waits until its `main` can answer it in words."""
 
 import sys
 
-from widget_store.cli import main
+from widget_store.interrupts import hold_interrupts
 
-sys.exit(main())
+hold_interrupts()
+
+from widget_store.cli import main  # noqa: E402 - it imports much more
+
+if __name__ == "__main__":
+    sys.exit(main())

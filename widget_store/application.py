@@ -16,6 +16,7 @@ from fastapi import APIRouter
 
 from widget_store import workflows
 from widget_store.errors import AppFileError
+from widget_store.shown import failure_in_words
 
 Invariant = Callable[[sa.Connection], Iterable[str]]
 """An author's own invariant for the crash test: it looks at the database, and returns a sentence for each violation."""
@@ -82,7 +83,7 @@ def _run(file: Path) -> ModuleType:
         with _own_workflows_step_aside():
             spec.loader.exec_module(module)
     except Exception as failure:
-        raise AppFileError(f"{file} can't be run: {type(failure).__name__}: {failure}") from failure
+        raise AppFileError(f"{file} can't be run: {failure_in_words(failure)}") from failure
     return module
 
 

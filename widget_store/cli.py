@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 from widget_store.errors import LabUnavailable, WidgetStoreError
+from widget_store.interrupts import hear_interrupts, hold_interrupts
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,6 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(more)}")
     options.more = more
     try:
+        hear_interrupts()
         status = int(options.run(options) or 0)
         sys.stdout.flush()
         return status
@@ -32,18 +34,24 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    except OSError as failure:
-        return _told_that_nobody_reads(failure, options.command)
+    except Exception as failure:
+        if not _is_told(failure, options.command):
+            raise
+        return 1
 
 
-def _told_that_nobody_reads(failure: OSError, command: str) -> int:
-    """The exit status when standard output takes no more: its reader has read enough, or its disk is full."""
-    if failure.errno not in {errno.EPIPE, errno.ENOSPC}:
-        raise failure
-    if failure.errno == errno.ENOSPC:
-        print(f"widget-store {command}: {failure.strerror}. Make room on that disk.", file=sys.stderr)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 1
+def _is_told(failure: Exception, command: str) -> bool:
+    """Whether a failure can be told in words: the machine has not enough, or nobody reads what is printed."""
+    from widget_store.means import lack
+
+    if isinstance(failure, OSError) and failure.errno in {errno.EPIPE, errno.ENOSPC}:  # standard output takes no more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if failure.errno == errno.EPIPE:
+            return True
+    if (starved := lack(failure)) is None:
+        return False
+    print(f"widget-store {command}: {starved}", file=sys.stderr)
+    return True
 
 
 def _open_what_is_closed() -> None:
@@ -58,8 +66,10 @@ def _open_what_is_closed() -> None:
 
 def serve(options: argparse.Namespace) -> None:
     """The store, supervised: a process that dies is back at once."""
+    from widget_store.means import STORE, require
     from widget_store.processes import warm_processes
 
+    require(STORE)
     warm_processes()  # they import at the same time as this one does, from here on
     from widget_store import supervisor
     from widget_store.settings import read_settings
@@ -92,7 +102,7 @@ def lab(options: argparse.Namespace) -> int:
     os.environ["PATH"] = os.pathsep.join(
         [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
     )  # of its terminals
-    return _run_python("-P", "-m", "jupyterlab", *arguments)  # -P: a learner's random.py is not imported
+    return _run_python("lab", "jupyterlab", *arguments)
 
 
 def doctor(options: argparse.Namespace) -> int:
@@ -109,12 +119,12 @@ def doctor(options: argparse.Namespace) -> int:
 
 def bench(options: argparse.Namespace) -> int:
     """The benchmarks, in a process of their own."""
-    return _run_python("-P", "-m", "widget_store.lab.bench", *options.more)
+    return _run_python("bench", "widget_store.lab.bench", *options.more)
 
 
 def crash_test(options: argparse.Namespace) -> int:
     """Every crash point of a checkout, in a process of its own."""
-    return _run_python("-P", "-m", "widget_store.lab.crash_test", *options.more)
+    return _run_python("crash-test", "widget_store.lab.crash_test", *options.more)
 
 
 def progress(options: argparse.Namespace) -> int:
@@ -123,14 +133,16 @@ def progress(options: argparse.Namespace) -> int:
         raise LabUnavailable(
             f"There is no folder {options.folder}.\nName that of your copy of the course, or make one: widget-store lab"
         )
-    return _run_python("-P", "-m", "widget_store.lab.progress", *filter(None, [options.folder]))
+    return _run_python("progress", "widget_store.lab.progress", *filter(None, [options.folder]))
 
 
 def reset(_options: argparse.Namespace) -> None:
     """Back to a full shelf and no orders or workflows."""
+    from widget_store.means import COMMAND, require
     from widget_store.reset import reset_store
     from widget_store.settings import read_settings
 
+    require(COMMAND)
     reset_store(read_settings())
     print("The shelf is full; there are no orders and no workflows.")
 
@@ -149,11 +161,13 @@ def stop_database(_options: argparse.Namespace) -> int:
     return 0 if stopped else 1
 
 
-def _run_python(*arguments: str) -> int:  # noqa: RET503 - execv does not return
-    """Run something else with this Python, and return its exit status."""
-    command = [sys.executable, *arguments]
+def _run_python(command_name: str, module: str, *arguments: str) -> int:  # noqa: RET503 - execv does not return
+    """Run a module with this Python as a program of its own, and return its exit status."""
+    # -P: a learner's random.py is not imported
+    command = [sys.executable, "-P", "-m", "widget_store.begin", command_name, module, *arguments]
     if sys.platform == "win32":
         return subprocess.call(command)
+    hold_interrupts()
     os.execv(sys.executable, command)  # noqa: S606 - in place of this process: one to stop, not two
 
 

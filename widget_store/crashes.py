@@ -73,6 +73,11 @@ STEPS = {  # of the store's own checkout, in the order in which it meets them; w
 }
 
 
+def fits(point: str, pattern: str) -> bool:
+    """Whether a crash point is meant by a pattern. It is by its own name, also where that has a `[` or a `*` in it."""
+    return point == pattern or fnmatchcase(point, pattern)
+
+
 def checkout_points() -> dict[str, str]:
     """The crash points worth choosing by hand: before, within and after each step of the store's checkout.
 
@@ -315,7 +320,7 @@ class CrashPoints:
             name = point if times == 1 else f"{point}#{times}"
             if self._tell is not None:
                 self._tell(name)
-            if self.armed is not None and (name == self.armed or fnmatchcase(point, self.armed)):
+            if self.armed is not None and (name == self.armed or fits(point, self.armed)):
                 die()
 
 

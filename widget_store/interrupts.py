@@ -63,6 +63,22 @@ def raise_if_pending() -> None:
         raise KeyboardInterrupt
 
 
+def hold_interrupts() -> None:
+    """Block Ctrl-C, also for the program that takes this one's place, until it calls `hear_interrupts`."""
+    if sys.platform != "win32" and not AS_ON_WINDOWS:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+
+
+def hear_interrupts() -> None:
+    """Let Ctrl-C through again. One that came meanwhile comes now.
+
+    Raises:
+        KeyboardInterrupt: When one did.
+    """
+    if sys.platform != "win32" and not AS_ON_WINDOWS:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
 def end_in_good_order() -> None:
     """Let SIGTERM end a command as Ctrl-C does, by KeyboardInterrupt, and lose neither.
 

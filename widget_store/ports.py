@@ -11,8 +11,8 @@ import psutil
 from widget_store.errors import PortTaken
 
 # Free ports are looked for below those that systems give to programs that ask for any: Linux from 32768 on, others from
-# 49152. Such a program would take a store's port while its process is dead. So would another store's process.
-_TO_KEEP, _FOR_ONE_PROCESS = range(20_000, 26_000), range(26_000, 32_768)
+# 49152. Who starts a store again on the port that it had finds it free.
+_FREE = range(20_000, 32_768)
 _TRIES = 100
 
 
@@ -22,23 +22,9 @@ def listen(host: str, port: int) -> socket.socket:
     Raises:
         PortTaken: With the name of the program that has it, where the system tells.
     """
-    return _listen(host, port, _FOR_ONE_PROCESS)
-
-
-def free_port(host: str, port: int) -> int:
-    """The port, or a free one for 0, on which one process after the other shall listen.
-
-    Raises:
-        PortTaken: With the name of the program that has it, where the system tells.
-    """
-    with _listen(host, port, _TO_KEEP) as probe:
-        return int(probe.getsockname()[1])
-
-
-def _listen(host: str, port: int, where: range) -> socket.socket:
     for _ in range(0 if port else _TRIES):
         with contextlib.suppress(OSError):
-            return _bound(host, secrets.choice(where))
+            return _bound(host, secrets.choice(_FREE))
     try:
         return _bound(host, port)
     except OSError as failure:
@@ -46,6 +32,16 @@ def _listen(host: str, port: int, where: range) -> socket.socket:
             f"The store can't listen on {host}:{port}: {failure.strerror}{_taken_by(port)}. "
             "End that program, or choose another port with --port (0 takes a free one)."
         ) from None
+
+
+def free_port(host: str, port: int) -> int:
+    """The port, or one for 0, that was free a moment ago. Who wants to keep it from others holds what `listen` gives.
+
+    Raises:
+        PortTaken: With the name of the program that has it, where the system tells.
+    """
+    with listen(host, port) as probe:
+        return int(probe.getsockname()[1])
 
 
 def _bound(host: str, port: int) -> socket.socket:

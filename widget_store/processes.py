@@ -10,10 +10,13 @@ import threading
 from collections.abc import Iterator
 from multiprocessing.context import SpawnContext
 from multiprocessing.process import BaseProcess
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from widget_store.interrupts import interrupts_wait
 from widget_store.machine import AS_ON_WINDOWS
+
+if TYPE_CHECKING:
+    import psutil
 
 if sys.platform == "win32":
     from multiprocessing.connection import PipeConnection
@@ -59,6 +62,20 @@ def start(process: BaseProcess) -> None:
     """
     with interrupts_wait(), _kept_from_children():
         process.start()
+
+
+def descendant(ancestor: int, pid: int) -> "psutil.Process | None":
+    """The process of that id, if it descends from the other: the only kind that the kit kills.
+
+    An id that came over HTTP may be anybody's.
+    """
+    import psutil
+
+    with contextlib.suppress(psutil.Error, ValueError):
+        found = psutil.Process(pid)
+        if any(each.pid == ancestor for each in found.parents()):
+            return found
+    return None
 
 
 def stand_apart() -> None:

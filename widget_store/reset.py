@@ -8,6 +8,7 @@ from widget_store import executors
 from widget_store.databases import Database, open_database
 from widget_store.errors import DatabaseUnavailable, StoreRunning
 from widget_store.executors import ExecutorIds, any_store_runs
+from widget_store.means import lack
 from widget_store.schema import FULL_SHELF, create_tables, orders, products
 from widget_store.settings import Settings
 
@@ -51,10 +52,8 @@ def _reset(database: Database, own_ids: Sequence[str] = ()) -> None:
     try:
         _reset_at_once(database, own_ids)
     except sa.exc.OperationalError as failure:
-        raise DatabaseUnavailable(
-            f"The database {database.name} could not be reset: {str(failure.orig).strip().splitlines()[0]}\n"
-            "Fix the cause, and reset it again."
-        ) from None
+        words = f"The database {database.name} could not be reset: {str(failure.orig).strip().splitlines()[0]}"
+        raise lack(words) or DatabaseUnavailable(f"{words}\nFix the cause, and reset it again.") from None
 
 
 def _reset_at_once(database: Database, own_ids: Sequence[str]) -> None:

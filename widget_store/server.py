@@ -6,6 +6,7 @@ Everything is put together here, once: the other modules are handed what they ne
 import contextlib
 import gc
 import io
+import logging
 import os
 import socket
 import sqlite3
@@ -20,6 +21,7 @@ import psycopg
 import sqlalchemy as sa
 import uvicorn
 from dbos import DBOS, DBOSConfig, SQLAlchemyDatasource
+from pydantic import SecretStr
 from sqlalchemy import event
 
 from widget_store import exactly_once, workflows
@@ -41,6 +43,7 @@ from widget_store.recovery import (
 )
 from widget_store.schema import create_tables
 from widget_store.settings import Settings
+from widget_store.shown import PlainRecord, failure_in_words
 
 _SHUTDOWN_WITHIN_SECONDS = 2
 _CONNECTIONS = 4
@@ -59,7 +62,8 @@ class Worker:
     Attributes:
         app_file: A learner's file that defines `checkout_workflow`; None for the store's own.
         any_host: Answer under any host name: a proxy with a sign-in of its own stands in front.
-        listener: Where connections come in, when other workers take them from there, too; else None.
+        listener: Where connections come in, held by whoever starts this process again; None to listen by itself.
+        is_one_of_several: Whether other workers take connections from there, too.
         application_version: The version of the workflows' code: it goes on only with what it began under the same one.
             "auto" is DBOS's own, a hash of their source.
     """
@@ -72,6 +76,7 @@ class Worker:
     app_file: Path | None = None
     any_host: bool = False
     listener: socket.socket | None = None
+    is_one_of_several: bool = False
     application_version: str = APPLICATION_VERSION
 
 
@@ -89,6 +94,7 @@ def serve(worker: Worker, on_ready: Callable[[int], None], crash_points: CrashPo
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # what a learner's file has printed, no crash takes back
+    logging.setLogRecordFactory(PlainRecord)
     gc.freeze()  # what was imported never becomes garbage: the collector need not look at it, nor write to it
     gc.set_threshold(20_000)  # a checkout makes thousands of objects, and hardly any that wait for the collector
     system, transactions = _engines(worker.database)
@@ -106,8 +112,9 @@ def serve(worker: Worker, on_ready: Callable[[int], None], crash_points: CrashPo
         worker.database.engine(pool_size=_CONNECTIONS_TO_LOOK, max_overflow=0, pool_timeout=_LOOK_WITHIN_SECONDS),
         router=learners.router,
         executor_id=worker.executor_id,
-        webhook_secret=_secret(worker.settings),
+        webhook_secret=_text(worker.settings.webhook_secret),
         crash_points=crash_points,
+        crash_token=_text(worker.settings.crash_token),
         hosts=None if worker.any_host else LOOPBACK | {worker.host},
     )
     config = uvicorn.Config(
@@ -119,8 +126,7 @@ def serve(worker: Worker, on_ready: Callable[[int], None], crash_points: CrashPo
         timeout_graceful_shutdown=_SHUTDOWN_WITHIN_SECONDS,
     )
     listener = worker.listener or listen(worker.host, worker.port)
-    is_shared = worker.listener is not None
-    HttpServer(config, listener, is_shared=is_shared, on_ready=on_ready).serve_until_sigterm()
+    HttpServer(config, listener, is_shared=worker.is_one_of_several, on_ready=on_ready).serve_until_sigterm()
     # No `DBOS.destroy()`: a workflow that takes a step while it dismantles DBOS is recorded as failed, and never goes
     # on. The process ends in the midst of its workflows, as in a crash, and the next launch takes them up.
 
@@ -221,11 +227,11 @@ def _launch(
     try:
         application.on_launch()
     except Exception as failure:
-        words = f"{worker.app_file}: on_launch() failed: {type(failure).__name__}: {failure}"
+        words = f"{worker.app_file}: on_launch() failed: {failure_in_words(failure)}"
         raise AppFileError(words) from failure
     threading.Thread(target=slow_down_recovery_queue, args=(system,), daemon=True).start()
     return application
 
 
-def _secret(settings: Settings) -> str | None:
-    return None if settings.webhook_secret is None else settings.webhook_secret.get_secret_value()
+def _text(secret: SecretStr | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()

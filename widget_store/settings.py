@@ -13,7 +13,11 @@ from sqlalchemy.exc import ArgumentError
 from widget_store.errors import SettingError
 
 PREFIX = "WIDGET_STORE_"
-_SECRET = f"{PREFIX}WEBHOOK_SECRET"
+_WITHOUT = {
+    f"{PREFIX}WEBHOOK_SECRET": ("takes unsigned payments", "payments need no signature"),
+    f"{PREFIX}CRASH_TOKEN": ("lets everybody crash it", "everybody may"),
+}
+"""The secrets: what a store without one does, and when that is right."""
 _A_DAY = 86_400.0  # seconds
 _CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -78,6 +82,11 @@ class Settings(BaseSettings):
         default=None,
         description="when set, a payment needs the header `X-Widget-Signature`: hex HMAC-SHA256 of `PAYMENT_ID/STATUS`",
     )
+    crash_token: SecretStr | None = Field(
+        default=None,
+        description="when set, `POST /crash_application` needs the header `X-Crash-Token` with this text; the lab "
+        "makes up one for each store",
+    )
     data_dir: Path = Field(
         default_factory=_data_dir, description="the folder of the embedded PostgreSQL, or of the SQLite files"
     )
@@ -89,12 +98,14 @@ def read_settings() -> Settings:
     Raises:
         SettingError: When one has a value that can't be used; names the variable, never shows the value.
     """
-    if any(name.upper() == _SECRET and not value.strip() for name, value in os.environ.items()):
-        # Any other setting that is empty has its default. Here, that would let unsigned payments pass.
-        raise SettingError(
-            f"{_SECRET}: is empty, and a store without a secret takes unsigned payments.\n"
-            "Set it to the secret, or unset it if payments need no signature."
-        )
+    for name, value in os.environ.items():
+        # Any other setting that is empty has its default. Here, that would open a door.
+        if name.upper() in _WITHOUT and not value.strip():
+            without, unset_it = _WITHOUT[name.upper()]
+            raise SettingError(
+                f"{name.upper()}: is empty, and a store without it {without}.\n"
+                f"Set it to the secret, or unset it if {unset_it}."
+            )
     try:
         return Settings()
     except ValidationError as invalid:

@@ -19,19 +19,28 @@ import psycopg
 
 from widget_store import executors
 from widget_store.databases import Database, open_database
-from widget_store.errors import DatabaseUnavailable, StoreDidNotStart, WidgetStoreError
+from widget_store.errors import DatabaseUnavailable, Starved, StoreDidNotStart, WidgetStoreError
 from widget_store.interrupts import pending_when
 from widget_store.machine import AS_ON_WINDOWS
-from widget_store.ports import free_port, listen
+from widget_store.means import lack
+from widget_store.ports import listen
 from widget_store.processes import Connection, Processes, end_with_parent, stand_apart, start, warm_processes
 from widget_store.reset import claim_fresh
-from widget_store.settings import Settings
+from widget_store.settings import PREFIX, Settings
+from widget_store.shown import failure_in_words, plain
 
 _DEATHS_AT_START = 5
 _STOP_WITHIN_SECONDS = 3.0
 _LOOK_EVERY_SECONDS = 1.0
+_LOOK_WHO_COMES_EVERY_SECONDS = 0.05
 _LOOK_AT_STDIN_EVERY_SECONDS = 0.05
 _END_WITHIN_SECONDS = 10.0  # more than a stop takes: the workers, and the embedded PostgreSQL
+
+
+_ANYBODY_MAY_CRASH_IT = (
+    "Whoever reaches this port can crash the store with POST /crash_application, every account of this machine "
+    f"included. Set {PREFIX}CRASH_TOKEN to let only those do it who know it."
+)
 
 
 @dataclass(frozen=True)
@@ -61,9 +70,9 @@ def run(plan: Plan, announce: Callable[[str], None]) -> None:
     processes = warm_processes()  # they import while this one starts the database
     with _stop_signals(plan.stop_with_stdin) as stop:
         try:
-            with open_database(plan.settings) as database:
-                plan = replace(plan, port=free_port(plan.host, plan.port))
-                Supervisor(plan, database, processes, stop).run(announce)
+            with open_database(plan.settings) as database, listen(plan.host, plan.port) as listener:
+                plan = replace(plan, port=listener.getsockname()[1])
+                Supervisor(plan, database, processes, listener, stop).run(announce)
         except KeyboardInterrupt:  # it has ended a wait for the database
             if not stop.poll():
                 raise
@@ -72,16 +81,19 @@ def run(plan: Plan, announce: Callable[[str], None]) -> None:
 class Supervisor:
     """Starts the workers and starts them again, until `stop` has something to read.
 
-    A single worker listens by itself, and when it dies nobody does: its customers learn it at once. Several take what
-    comes in from one socket, held here, and while one of them is away the others go on.
+    The workers take what comes in from `listener`, which is held here from the first to the last. So nobody else, such
+    as another account of the machine, can take the port while a worker is dead, and answer in its place: customers who
+    come then wait for the moment until it is back.
     """
 
-    def __init__(self, plan: Plan, database: Database, processes: Processes, stop: Connection) -> None:
+    def __init__(
+        self, plan: Plan, database: Database, processes: Processes, listener: socket.socket, stop: Connection
+    ) -> None:
         self._plan = plan
         self._database = database
         self._processes = processes
         self._stop = stop
-        self._listener: socket.socket | None = None
+        self._listener = listener
         self._announced = False
 
     def run(self, announce: Callable[[str], None]) -> None:
@@ -98,11 +110,13 @@ class Supervisor:
                 elif not self._stop.poll():
                     self._revive(dead)
                 if not self._announced and all(worker.ready for worker in workers):
+                    if self._plan.crash_endpoint and self._plan.settings.crash_token is None:
+                        _say(_ANYBODY_MAY_CRASH_IT)
                     announce(f"http://{_in_url(self._plan.host)}:{self._plan.port}")
                     self._announced = True
         finally:
+            self._listener.close()  # whoever comes now is told at once that nobody is here
             _stop_all(workers)
-            self._close_listener()
             ids.release()
 
     @property
@@ -112,14 +126,8 @@ class Supervisor:
         return executors.claim_alone if self._plan.alone else executors.claim
 
     def _start(self, workers: "list[_WorkerProcess]", ids: executors.ExecutorIds) -> None:
-        if self._plan.workers > 1:
-            self._listener = listen(self._plan.host, self._plan.port)
         for worker, executor_id in zip(workers, ids.ids, strict=True):
             worker.start(executor_id, self._database, self._listener)
-
-    def _close_listener(self) -> None:
-        if self._listener is not None:
-            self._listener.close()
 
     def _wait(self, workers: "list[_WorkerProcess]") -> None:
         """Sleep until a worker is ready or dead, or it is time to stop, or to look at the database."""
@@ -147,22 +155,31 @@ class Supervisor:
         """
         _say(f"The database is lost: {self._database.name}. The store starts again when it is back.")
         _kill_all(workers)
-        self._close_listener()  # nobody is left to take what comes in
         lost.release()
         while not self._stop.poll():
             try:
                 self._database = self._database.revived()
                 # Other stores of this database have lost their ids, too, and notice it at their next look. Until then
                 # their workers live: nobody may be given their ids.
-                wait([self._stop], 2 * _LOOK_EVERY_SECONDS)
+                self._turn_away(2 * _LOOK_EVERY_SECONDS)
                 ids = executors.claim(self._database, self._plan.workers)
-            except (DatabaseUnavailable, psycopg.Error):
-                wait([self._stop], _LOOK_EVERY_SECONDS)
+            except (DatabaseUnavailable, Starved, psycopg.Error):
+                self._turn_away(_LOOK_EVERY_SECONDS)
                 continue
             _say("The database is back.")
             self._start(workers, ids)
             return ids
         return lost
+
+    def _turn_away(self, seconds: float) -> None:
+        """Hang up on whoever comes in these seconds: nobody serves, and it may be long until somebody does again."""
+        deadline = time.monotonic() + seconds
+        self._listener.setblocking(False)
+        while not self._stop.poll() and (left := deadline - time.monotonic()) > 0:
+            try:
+                self._listener.accept()[0].close()
+            except OSError:  # nobody is there, or not any more
+                wait([self._stop], min(left, _LOOK_WHO_COMES_EVERY_SECONDS))
 
 
 class _WorkerProcess:
@@ -178,7 +195,7 @@ class _WorkerProcess:
         self.executor_id = ""
         self.ready = False
 
-    def start(self, executor_id: str, database: Database, listener: socket.socket | None) -> None:
+    def start(self, executor_id: str, database: Database, listener: socket.socket) -> None:
         self.executor_id = executor_id
         self._database = database
         self._listener = listener
@@ -189,9 +206,12 @@ class _WorkerProcess:
         """Start after a death.
 
         Raises:
+            Starved: When it died before it was ready, and the machine is why.
             StoreDidNotStart: When it died five times in a row before it was ready, with the reason of the last.
         """
         self._deaths_at_start = 0 if self.ready else self._deaths_at_start + 1
+        if self._deaths_at_start and (starved := lack(self.last_words())):  # the next one would not have more
+            raise starved
         if self._deaths_at_start == _DEATHS_AT_START:
             raise StoreDidNotStart(
                 f"The store died {_DEATHS_AT_START} times in a row while starting: {self.last_words()}"
@@ -278,7 +298,7 @@ def _kill_all(workers: list[_WorkerProcess]) -> None:
 
 
 def _say(words: str) -> None:
-    print(words, file=sys.stderr, flush=True)
+    print(plain(words), file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
@@ -328,7 +348,7 @@ def _when_stdin_ends(act: Callable[[], None]) -> None:
 
 
 def _serve_in_this_process(
-    executor_id: str, plan: Plan, database: Database, listener: socket.socket | None, to_supervisor: Connection
+    executor_id: str, plan: Plan, database: Database, listener: socket.socket, to_supervisor: Connection
 ) -> None:
     """The whole life of a worker process."""
     stand_apart()
@@ -346,13 +366,14 @@ def _serve_in_this_process(
         app_file=plan.app_file,
         any_host=plan.any_host,
         listener=listener,
+        is_one_of_several=plan.workers > 1,
         application_version=plan.application_version or APPLICATION_VERSION,
     )
     try:
         crash_points = CrashPoints() if plan.crash_endpoint else None
         serve(worker, on_ready=lambda _port: to_supervisor.send(("ready", "")), crash_points=crash_points)
     except Exception as failure:  # noqa: BLE001 - whatever it was, the supervisor is told, and decides
-        words = str(failure) if isinstance(failure, WidgetStoreError) else f"{type(failure).__name__}: {failure}"
+        words = str(failure) if isinstance(failure, WidgetStoreError) else failure_in_words(failure)
         to_supervisor.send(("died", words))
         os._exit(1)
     os._exit(0)  # a workflow's thread may still wait for a payment; the next launch takes it up

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Error, Page, Route, expect
 
 from tests.support import Books, Serving, serving
 from widget_store.databases import Database
@@ -54,6 +54,29 @@ def test_a_purchase_survives_a_crash_and_a_reload(shop: Page, served: Serving, b
     for width in (800, 1400):
         shop.set_viewport_size({"width": width, "height": 1000})
         shop.screenshot(path=screenshots / f"storefront-{width}.png")
+
+
+def test_the_page_behind_the_labs_link_may_crash_the_store_and_any_other_may_not(
+    page: Page, database: Database, public_folder: Path
+) -> None:
+    settings = {"WIDGET_STORE_DATABASE_URL": database.url, "WIDGET_STORE_CRASH_TOKEN": "known to few"}
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    with serving(public_folder, "--crash-endpoint", **settings) as store:
+        worker = store.worker()
+        page.goto(f"{store.url}/")
+        page.locator("#crash").click()
+        expect(page.locator("#message")).to_contain_text("The store did not crash.")
+        assert store.worker() == worker
+        page.goto("about:blank")
+        page.goto(f"{store.url}/#crash-token=known%20to%20few")
+        expect(page).to_have_url(f"{store.url}/")
+        page.reload()
+        page.locator("#crash").click()
+        expect(page.locator("#banner")).to_be_visible()
+        expect(page.locator("#banner")).to_be_hidden()
+        assert store.worker() != worker
+    assert [url for url in asked if "known" in url and not url.startswith(f"{store.url}/#")] == []
 
 
 def test_nothing_on_the_page_keeps_anybody_out(shop: Page, barriers: Barriers) -> None:
@@ -110,6 +133,21 @@ def test_nothing_is_loaded_from_elsewhere(served: Serving, page: Page) -> None:
     expect(page.locator("#stock")).to_contain_text("on the shelf")
     assert addresses
     assert [address for address in addresses if not address.startswith((served.url, "data:"))] == []
+
+
+def test_what_the_database_says_is_shown_as_text_and_never_run(shop: Page, books: Books) -> None:
+    product = "UPDATE products SET product = :name RETURNING product"
+    ((before,),) = books.store("SELECT product FROM products")
+    hostile = "<img src=x onerror=\"document.title='taken over'\"><script>document.title='taken over'</script>"
+    books.store(product, name=hostile)
+    try:
+        shop.reload()
+        expect(shop.locator("#product-name")).to_have_text(hostile)
+        assert shop.title() != "taken over"
+        with pytest.raises(Error, match="Content Security Policy"):
+            shop.evaluate("new Function('return 1')()")
+    finally:
+        books.store(product, name=before)
 
 
 def _press_tab_to(page: Page, element: str) -> None:

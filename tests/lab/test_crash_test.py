@@ -240,7 +240,7 @@ def test_a_crash_test_that_is_killed_leaves_no_process_no_database_and_no_folder
         process.kill()
         process.communicate(timeout=60)
         eventually(lambda: not any(lives(each) for each in [*family, server]), "the end of all its processes")
-        eventually(lambda: not folder.exists(), "the end of its folder")
+        eventually(lambda: not list(data_dir.iterdir()), "the end of its folders, multiprocessing's too")
 
 
 @contextlib.contextmanager

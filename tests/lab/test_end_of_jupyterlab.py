@@ -65,6 +65,10 @@ class Lab:
         finally:
             client.stop_channels()
 
+    def status_of_kernels(self, **headers: str) -> int:
+        """The status of the answer to who asks for its kernels."""
+        return self._api.get("/api/kernels", headers=headers).status_code
+
     def family(self) -> list[psutil.Process]:
         """All that belongs to it."""
         return [each for each in psutil.process_iter() if self._has(each)]
@@ -129,6 +133,15 @@ ENDS = {
 
 
 OPENS = {"store": "opened = Store.fresh()", "workers": "opened = Workers.fresh(2)"}
+
+
+def test_jupyterlab_lets_nobody_in_without_its_token_and_is_not_on_the_network(lab: Lab) -> None:
+    assert lab.status_of_kernels() == 200
+    assert lab.status_of_kernels(Authorization="") == 403
+    assert lab.status_of_kernels(Authorization="token wrong") == 403
+    own = [each.laddr.ip for each in psutil.Process(lab.process.pid).net_connections("inet") if each.status == "LISTEN"]
+    assert set(own) <= {"127.0.0.1", "::1"}
+    assert own
 
 
 @pytest.mark.parametrize(

@@ -214,9 +214,11 @@ def test_refresh_shows_what_a_front_end_has_lost(lab: Lab, monkeypatch: pytest.M
 
 def test_the_link_goes_through_the_proxy_of_a_hub(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     port = store.url.rpartition(":")[2]
-    assert f'href="{store.url}/"' in Lab(store).children[0].value
+    token = f"#crash-token={store.crash_token}"
+    assert f'href="{store.url}/{token}"' in Lab(store).children[0].value
+    assert f">{store.url}/<" in Lab(store).children[0].value
     monkeypatch.setenv("JUPYTERHUB_SERVICE_PREFIX", "/user/ada/")
-    assert f'href="/user/ada/proxy/{port}/"' in Lab(store).children[0].value
+    assert f'href="/user/ada/proxy/{port}/{token}"' in Lab(store).children[0].value
 
 
 def test_on_colab_there_is_no_link_that_leads_nowhere(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

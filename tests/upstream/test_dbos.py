@@ -4,12 +4,16 @@ Once a release of DBOS fixes one, its test passes, which `strict` counts as a fa
 can go.
 """
 
+import base64
+import pickle
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from dbos import DBOSPortableJSONSerializer
+from dbos._serialization import deserialize_value
 from dbos._utils import retriable_postgres_exception
 
 from tests.support import PATIENCE_SECONDS
@@ -54,3 +58,30 @@ def test_a_connection_that_a_unix_socket_refuses_is_tried_again() -> None:
     with pytest.raises(sa.exc.OperationalError) as refusal:
         engine.connect()
     assert retriable_postgres_exception(refusal.value)
+
+
+class _Mischief:
+    """When it is read, it makes a file: a pickle says which function is called, and with what."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.file,)
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="DBOS reads each row in the format that the row names")
+def test_where_json_is_chosen_no_pickle_is_read(tmp_path: Path) -> None:
+    """DBOS writes what workflows and steps return as pickles, or as JSON with `DBOSPortableJSONSerializer`.
+
+    That is the format for writing. For reading, a row's own column says which it is. So whoever may write to the
+    database writes a pickle, and runs code as the account that reads it, whatever is set.
+
+    So the shop keeps DBOS's default, under which a learner's workflow may return what it likes, and its exceptions come
+    back as what they were. What protects a learner is that nobody else may write: docs/operations.md has the roles and
+    rights on a server that a class shares.
+    """
+    made = tmp_path / "made"
+    row = base64.b64encode(pickle.dumps(_Mischief(made))).decode()
+    deserialize_value(row, "py_pickle", DBOSPortableJSONSerializer())
+    assert not made.exists()

@@ -14,9 +14,16 @@ from pathlib import Path
 _STOPPED_WITHIN_SECONDS = 10
 
 
-def main(folder: Path) -> None:
-    """Wait until standard input ends, which is when the process at its other end has; then clear the folder away."""
-    sys.stdin.buffer.read()
+def main(folder: Path, only_if_killed: Path) -> None:
+    """Wait until standard input ends, which is when the process at its other end has; then clear the folder away.
+
+    Args:
+        folder: The databases of the crash test.
+        only_if_killed: Another folder of that process, which it uses until its end, and then deletes by itself.
+    """
+    was_killed = not sys.stdin.buffer.read()
+    if was_killed:
+        shutil.rmtree(only_if_killed, ignore_errors=True)
     for file in folder.glob("*/postmaster.pid"):
         with contextlib.suppress(OSError, ValueError):
             lines = file.read_text(encoding="utf-8", errors="replace").split("\n")  # Windows: its names are not UTF-8
@@ -46,4 +53,4 @@ def _stop(server: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(*map(Path, sys.argv[1:3]))

@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.engine import URL, make_url
 
 from widget_store.errors import DatabaseUnavailable
+from widget_store.means import lack
 from widget_store.settings import PREFIX
 
 CONNECTIONS_OF_A_STORE = 16
@@ -143,6 +144,8 @@ class Database:
             reason = str(getattr(failure, "orig", failure)).strip().splitlines()[0]
             for secret in filter(None, (make_url(self.url).password, make_url(self.url).query.get("password"))):
                 reason = reason.replace(str(secret), "***")
+            if starved := lack(f"the database {self.name} does not answer: {reason}"):
+                raise starved from None
             raise DatabaseUnavailable(
                 f"The database {self.name} does not answer: {reason}\n"
                 f"Start it, or correct {PREFIX}DATABASE_URL (unset it for the embedded PostgreSQL)."

@@ -36,9 +36,10 @@ from widget_store import interrupts
 from widget_store.databases import last_out, programs
 from widget_store.databases.database import Database, at_url
 from widget_store.databases.private import make_private_file, make_private_folder, usable
-from widget_store.errors import DatabaseRunsOn, DatabaseUnavailable
+from widget_store.errors import DatabaseRunsOn, DatabaseUnavailable, WidgetStoreError
 from widget_store.interrupts import OUT_OF_REACH, interrupts_wait
 from widget_store.machine import AS_ON_WINDOWS
+from widget_store.means import lack
 from widget_store.settings import PREFIX
 
 SUPERUSER, ROLE, DATABASE = "postgres", "widget_store", "widget_store"
@@ -177,16 +178,20 @@ def _running(data_dir: Path, *, hurry: bool = False) -> Database:
                 _prepare(folder, hurry=hurry)
                 _start(folder)
                 _start_last_out(folder)
-    except (programs.ProgramFailed, OSError, subprocess.SubprocessError) as failure:
-        raise _did_not_start(folder, str(failure)) from None
+    except (programs.ProgramFailed, OSError, subprocess.SubprocessError, RuntimeError) as failure:
+        raise _did_not_start(folder, str(failure), is_kept=not hurry) from None
     return _database_in(folder, ROLE, functools.partial(_running, data_dir, hurry=hurry))
 
 
-def _did_not_start(folder: Path, reason: str) -> DatabaseUnavailable:
-    log = f"Its log is {folder / 'log'}. " if (folder / "log").exists() else ""
+def _did_not_start(folder: Path, reason: str, *, is_kept: bool) -> WidgetStoreError:
     with contextlib.suppress(OSError):
         free = shutil.disk_usage(folder.parent).free
-        reason += f" (only {free // 1000**2} MB of that disk are free)" if free < _NEEDED_BYTES else ""
+        reason += f", only {free // 1000**2} MB of that disk are free" if free < _NEEDED_BYTES else ""
+    if starved := lack(f"the embedded PostgreSQL in {folder} did not start: {reason}"):
+        return starved
+    if not is_kept:  # nor is its log
+        return DatabaseUnavailable(f"The embedded PostgreSQL of the crash test did not start: {reason}\nTry again.")
+    log = f"Its log is {folder / 'log'}. " if (folder / "log").exists() else ""
     return DatabaseUnavailable(
         f"The embedded PostgreSQL in {folder} did not start: {reason}\n"
         f"{log}Fix the cause, and try again. Or rename that folder: then a new one is created, and the old one keeps "

@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from multiprocessing.util import get_temp_dir
 from pathlib import Path
 from typing import Protocol
 from uuid import uuid4
@@ -32,11 +33,13 @@ from widget_store.databases import (
     open_database,
 )
 from widget_store.databases.embedded import embedded_postgres
-from widget_store.errors import DatabaseUnavailable
+from widget_store.errors import DatabaseUnavailable, Starved
 from widget_store.interrupts import OUT_OF_REACH
+from widget_store.means import no_space
 from widget_store.settings import PREFIX, Settings
 
 _ALONE_WITHIN_SECONDS = 10
+_ROOM_TO_GROW_BYTES = 16 * 1000**2  # a file of PostgreSQL's log; a copy of the template is 10 MB
 _IN_MEMORY, _ROOM_BYTES = "/dev/shm", 2 * 1024**3  # noqa: S108 - the files are in a private folder there
 
 
@@ -49,7 +52,18 @@ class Databases(Protocol):
         """An empty database, to be filled in the block: of this one, the copies are made."""
 
     def copy(self) -> contextlib.AbstractContextManager[Database]:
-        """A copy of the template, gone after the block."""
+        """A copy of the template, gone after the block.
+
+        Raises:
+            Starved: When there is no room for it.
+        """
+
+    def check_room(self) -> None:
+        """Make sure that the databases can grow: a store waits for a full disk, and a crash test has no time to.
+
+        Raises:
+            Starved: When they can't.
+        """
 
 
 @contextlib.contextmanager
@@ -87,7 +101,7 @@ class _OwnServer:
         """The server; it is started if it does not run."""
         with self._one_at_a_time:
             if self._server is not None:
-                with contextlib.suppress(DatabaseUnavailable):
+                with contextlib.suppress(DatabaseUnavailable, Starved):
                     self._server.check()
                     return self._server
                 self._close()
@@ -124,9 +138,14 @@ def _scratch_folder() -> Iterator[Path]:
 @contextlib.contextmanager
 def _cleared_away_in_any_case(folder: Path) -> Iterator[None]:
     """Have a process wait for the end of this one: should it be killed, its server and its files do not stay."""
-    command = [sys.executable, "-I", "-S", str(Path(__file__).with_name("clear_away.py")), str(folder)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, **OUT_OF_REACH):  # leaving it ends its input
-        yield
+    program = str(Path(__file__).with_name("clear_away.py"))
+    command = [sys.executable, "-I", "-S", program, str(folder), get_temp_dir()]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, **OUT_OF_REACH) as beside:  # leaving it ends its input
+        try:
+            yield
+        finally:
+            if beside.stdin is not None:
+                beside.stdin.write(b"in good order")
 
 
 class _SQLiteFiles:
@@ -140,8 +159,12 @@ class _SQLiteFiles:
     def template(self) -> Iterator[Database]:
         yield self._template
 
+    def check_room(self) -> None:
+        _check_room(self._folder)
+
     @contextlib.contextmanager
     def copy(self) -> Iterator[Database]:
+        self.check_room()
         database = self._at(uuid4().hex)
         for original, copy in zip(self._template.sqlite_files, database.sqlite_files, strict=True):
             with contextlib.ExitStack() as both:
@@ -173,8 +196,13 @@ class _OnServer:
         yield self._at(f"{self._prefix}_template")
         self._wait_until_nobody_uses(f"{self._prefix}_template")
 
+    def check_room(self) -> None:
+        if self._server.server_folder is not None:  # of another server, only it knows
+            _check_room(self._server.server_folder)
+
     @contextlib.contextmanager
     def copy(self) -> Iterator[Database]:
+        self.check_room()
         name = f"{self._prefix}_{uuid4().hex}"
         self._create(name, f"{self._prefix}_template")
         try:
@@ -189,10 +217,12 @@ class _OnServer:
                 drop_database(self._server, str(name))
 
     def _create(self, name: str, template: str) -> None:
-        command = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+        new, like = sql.Identifier(name), sql.Identifier(template)
         with self._server.connect() as connection:
             try:
-                connection.execute(command)
+                connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(new, like))
+                # A class may share the server. PostgreSQL lets every role connect to a new database.
+                connection.execute(sql.SQL("REVOKE CONNECT, TEMPORARY ON DATABASE {} FROM PUBLIC").format(new))
             except psycopg.errors.InsufficientPrivilege as refusal:
                 raise DatabaseUnavailable(
                     f"A crash test makes a database for each run, and may not: {str(refusal).strip()}\n"
@@ -211,6 +241,12 @@ class _OnServer:
 
     def _at(self, name: str) -> Database:
         return at_url(make_url(self._server.url).set(database=name).render_as_string(hide_password=False))
+
+
+def _check_room(folder: Path) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < _ROOM_TO_GROW_BYTES:
+        raise no_space(folder, f"a run of the crash test needs {_ROOM_TO_GROW_BYTES // 1000**2} MB")
 
 
 def roomy_memory() -> str | None:

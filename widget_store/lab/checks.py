@@ -21,6 +21,7 @@ from widget_store.course.learners_copy import WORK
 from widget_store.errors import WidgetStoreError
 from widget_store.lab.progress import Outcome, Progress
 from widget_store.lab.words import wrapped
+from widget_store.shown import failure_in_words, plain
 
 SOLUTIONS = solutions()
 """The folder of the solutions."""
@@ -73,7 +74,7 @@ class Exercise:
         """Check the learner's work, and say what was seen."""
         outcome, words = self.outcome(answer)
         Progress(WORK).note(self.name, outcome)
-        print(wrapped(f"{outcome.value} {words}", "  "))
+        print(wrapped(f"{outcome.value} {plain(words)}", "  "))
 
     def outcome(self, answer: object = ...) -> tuple[Outcome, str]:
         """The outcome of the check, and the words that go with it."""
@@ -85,6 +86,11 @@ class Exercise:
             return Outcome.WRONG, str(wrong)
         except WidgetStoreError as failure:
             return Outcome.WRONG, f"The check could not run. {failure}"
+        except Exception as failure:  # noqa: BLE001 - nobody foresaw what the learner's work does
+            return Outcome.WRONG, (
+                f"The check can't judge this: it ended with {failure_in_words(failure)}. Compare your work with the "
+                f"solution, check.{self.name}.solution()."
+            )
 
     def hint(self) -> None:
         """Print the hint."""

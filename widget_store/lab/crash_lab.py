@@ -7,7 +7,6 @@
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from html import escape
 
 import ipywidgets as widgets
 
@@ -17,7 +16,9 @@ from widget_store.lab.experiment import Crash, Look, crash_at
 from widget_store.lab.panel import Panel, as_message, button, in_a_row, refresh_button
 from widget_store.lab.words import counted
 from widget_store.schema import FULL_SHELF, OrderStatus
+from widget_store.shown import as_html, failure_in_words
 
+_LONGEST_STORY = 50_000
 NO_ORDER, NO_STEP, NO_PREDICTION = "no order", "none", "no prediction"
 _NEVER_IN = {  # each scenario, and the steps that it does not reach
     "paid": {"undo_reserve_inventory", "cancel_order"},
@@ -245,7 +246,7 @@ class CrashLab(Panel):
             why, _, _names_of_crash_points = str(refusal).partition("\n")
             self._say("alert", f"⚠ The run failed: {why}")
         except Exception as failure:  # noqa: BLE001 - an error in a thread would be shown nowhere else
-            self._say("alert", f"⚠ Error: {type(failure).__name__}: {failure}")
+            self._say("alert", f"⚠ Error: {failure_in_words(failure)}")
         finally:
             self.crash.disabled = False
 
@@ -275,23 +276,24 @@ def draw(experiment: Experiment) -> str:
     heads = "".join(f'<th scope="col">{head}</th>' for head in ["", "you said", *after, "in the end"])
     rows = "".join(_drawn(row) for row in experiment.rows())
     lives = "".join(
-        f'<pre role="region" aria-label="{escape(part.splitlines()[0])}" tabindex="0">{escape(part)}</pre>'
+        f'<pre role="region" aria-label="{as_html(part.splitlines()[0])}" tabindex="0">'
+        f"{as_html(part, _LONGEST_STORY)}</pre>"
         for part in _processes(crash.story)
     )
     return (
         f'<style>{_STYLE}</style><div class="ws-crash-lab">'
         '<div class="scrolls" role="region" aria-label="Predictions" tabindex="0"><table>'
-        f"<caption>Killed at {escape(', and then at '.join(crash.points)).replace('/', '/<wbr>')}</caption>"
+        f"<caption>Killed at {as_html(', and then at '.join(crash.points)).replace('/', '/<wbr>')}</caption>"
         f'<tr>{heads}</tr>{rows}</table></div><div class="timelines">{lives}</div></div>'
     )
 
 
 def _drawn(row: Row) -> str:
-    cells = "".join(f"<td>{escape(text)}</td>" for text in [*row.left, row.end])
-    said = escape(row.said)
+    cells = "".join(f"<td>{as_html(text)}</td>" for text in [*row.left, row.end])
+    said = as_html(row.said)
     if row.verdict != NO_PREDICTION:
-        said += f"<small>{escape(row.verdict)}</small>"
-    return f'<tr><th scope="row">{escape(row.question)}</th><td>{said}</td>{cells}</tr>'
+        said += f"<small>{as_html(row.verdict)}</small>"
+    return f'<tr><th scope="row">{as_html(row.question)}</th><td>{said}</td>{cells}</tr>'
 
 
 def _processes(story: str) -> Iterator[str]:

@@ -5,6 +5,7 @@ point of a scenario; with pairs, all runs that begin with a crash there are summ
 """
 
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from rich.text import Text
 
 from widget_store.lab.crash_run import Result, Verdict
 from widget_store.lab.words import counted, ordinal
+from widget_store.shown import in_a_line, plain
 
 if TYPE_CHECKING:
     from widget_store.lab.crash_test import Report
@@ -33,6 +35,7 @@ LETTERS = {Verdict.BROKEN: "X", Verdict.HUNG: "H", Verdict.NOT_REACHED: "?", Ver
 """How each verdict is shown, the worst first."""
 _COLOURS = {Verdict.BROKEN: "bold red", Verdict.HUNG: "bold magenta", Verdict.NOT_REACHED: "bold yellow"}
 _MAIN = "checkout_workflow"
+_LONGEST_NAME, _LONGEST_LINE = 80, 500
 _STATES = {
     "start": "was started",
     "end": "has ended",
@@ -75,7 +78,7 @@ def by_step(row: list[Cell]) -> dict[str, list[list[Cell]]]:
     steps: dict[str, dict[str, list[Cell]]] = {}
     for cell in row:
         point = _Point.named(cell.point)
-        label = f"{point.workflow.removesuffix('_workflow')}: {point.name}"
+        label = in_a_line(f"{point.workflow.removesuffix('_workflow')}: {point.name}", _LONGEST_NAME)
         steps.setdefault(label, {}).setdefault(point.number, []).append(cell)
     return {label: list(groups.values()) for label, groups in steps.items()}
 
@@ -128,13 +131,14 @@ def _map(report: "Report", rows: dict[str, list[Cell]]) -> Table:
         steps = by_step(row)
         safe = how_many_are_safe(row)
         if scenario in fails_anyway:
-            table.add_row(scenario, _letter(fails_anyway[scenario]).append(" even without a crash", "not bold"), safe)
+            failed = _letter(fails_anyway[scenario]).append(" even without a crash", "not bold")
+            table.add_row(Text(scenario), failed, safe)
         elif all(cell.verdict == Verdict.SAFE for cell in row):
-            table.add_row(scenario, _letters([group for step in steps.values() for group in step]), safe)
+            table.add_row(Text(scenario), _letters([group for step in steps.values() for group in step]), safe)
         else:
-            table.add_row(scenario, "", safe)
+            table.add_row(Text(scenario), "", safe)
             for label, groups in steps.items():
-                table.add_row(f"  {label}", _letters(groups))
+                table.add_row(Text(f"  {label}"), _letters(groups))  # a plain text might be taken for rich's markup
     return table
 
 
@@ -149,7 +153,7 @@ def _letter(verdict: Verdict) -> Text:
 def _tell(failure: Result, app_file: Path | None, console: Console) -> None:
     """A failure: where, what is wrong, and how to see it again."""
     console.print()
-    heading = f" {failure.scenario}: {failure.point or 'even without a crash'}"
+    heading = f" {failure.scenario}: {in_a_line(failure.point) or 'even without a crash'}"
     console.print(_letter(failure.verdict).append(heading, "bold"), soft_wrap=True)
     for line in [*(f"killed {describe(point)}" for point in failure.points), *what_is_wrong(failure)]:
         _print(f"    {line}", console)
@@ -166,7 +170,7 @@ def what_is_wrong(run: Result) -> list[str]:
     """The violations of a run, or why there are none to look for."""
     if run.verdict == Verdict.NOT_REACHED:
         return ["not reached: no process came to this crash point, so nothing was tried"]
-    return run.violations
+    return [plain(violation) for violation in run.violations]
 
 
 def command(run: Result, app_file: Path | None) -> str:
@@ -176,10 +180,16 @@ def command(run: Result, app_file: Path | None) -> str:
         words.append(f'--app "{app_file}"')
     words.append(f'--scenario "{run.scenario}"')
     if run.points:
-        words.append(f'--point "{run.points[0]}"')
+        words.append(f"--point {_quoted(run.points[0])}")
     if len(run.points) > 1:
         words.append("--pairs")
     return " ".join(words)
+
+
+def _quoted(point: str) -> str:
+    """A crash point for a shell. Its step may be called by a learner, as in `$(reboot)`; `?` is any character."""
+    visible = "".join(each if plain(each) == each and each != "\n" else "?" for each in point)
+    return shlex.quote(visible) if set(visible) & set('"$`\\!') else f'"{visible}"'
 
 
 # --- one run
@@ -187,7 +197,7 @@ def command(run: Result, app_file: Path | None) -> str:
 
 def timeline(run: Result) -> str:
     """What each process of a run went through: up to its death, and after the recovery; and the verdict."""
-    lines = [f"{run.scenario}: {run.point or 'no crash'}"]
+    lines = [f"{run.scenario}: {in_a_line(run.point, _LONGEST_LINE) or 'no crash'}"]
     kills = list(run.points)
     for number, life in enumerate(run.lives, start=1):
         lines += ["", f"process {number}{', which recovers the workflows' if number > 1 else ''}"]
@@ -239,7 +249,7 @@ class _Point:
         place, phase, last = point.rsplit("/", 2)
         workflow, _, step = place.partition("/")
         side, _, time = last.partition("#")
-        numbered = re.fullmatch(r"(\d+)\.(.*)", step)
+        numbered = re.fullmatch(r"(\d+)\.(.*)", step, re.DOTALL)
         number, name = numbered.groups() if numbered else ("", step)
         return cls(workflow, number, name, phase, side, time)
 
@@ -254,7 +264,7 @@ class _Point:
 
     def what(self) -> str:
         """What is committed, or is run."""
-        return self._what() + (f" ({ordinal(int(self.time))} time)" if self.time else "")
+        return in_a_line(self._what(), _LONGEST_LINE) + (f" ({ordinal(int(self.time))} time)" if self.time else "")
 
     def _what(self) -> str:
         change, _, workflows = self.name.partition(" ")

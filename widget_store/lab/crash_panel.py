@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 
 import ipywidgets as widgets
@@ -26,6 +25,7 @@ from widget_store.lab.crash_test import Plan, Report, crash_test
 from widget_store.lab.panel import Panel, as_message, button, in_a_row, refresh_button
 from widget_store.lab.scenarios import SCENARIOS, Scenario
 from widget_store.settings import Settings
+from widget_store.shown import as_html, failure_in_words, in_a_line
 
 _STYLE = """
 .ws-map { color: var(--jp-ui-font-color1, #212121); font: 13px system-ui, sans-serif; line-height: 1.3; }
@@ -53,6 +53,7 @@ word-break: normal; overflow-wrap: normal; padding: 8px 12px; color: var(--jp-ui
 border-left: 3px solid currentColor; font: 12px/1.5 ui-monospace, monospace; }
 """
 _NO_CRASH = ""
+_LONGEST_STORY = 50_000
 _HOW_TO_READ = "<span>One box for each crash point, in their order, by step. The outlined box is chosen below.</span>"
 
 
@@ -146,7 +147,7 @@ class CrashMap(Panel):
     def _offer_points(self) -> None:
         """Let a point of the chosen scenario be chosen: the first that is not safe, to begin with."""
         row = self._rows.get(self.scenario.value, [])
-        options = [(f"{LETTERS[cell.verdict]} {cell.point}", cell.point) for cell in row]
+        options = [(f"{LETTERS[cell.verdict]} {in_a_line(cell.point)}", cell.point) for cell in row]
         self.point.options = options or [("nowhere", _NO_CRASH)]
         unsafe = (cell.point for cell in row if cell.verdict != Verdict.SAFE)
         self.point.value = next(unsafe, self.point.options[0][1])
@@ -172,20 +173,20 @@ class CrashMap(Panel):
             )
             report = crash_test(plan, self._settings)
             if report.never_met:
-                self._say(
-                    "alert", f"? Not reached: the checkout no longer reaches {point}. Run the cell of the map again."
-                )
+                gone = f"the checkout no longer reaches {in_a_line(point)}"
+                self._say("alert", f"? Not reached: {gone}. Run the cell of the map again.")
                 return
             run = [*report.failures, *report.results, *report.recorded][0]
             self.story.value = (
-                f'<div class="ws-story" role="region" aria-label="Timeline" tabindex="0">{escape(timeline(run))}</div>'
+                '<div class="ws-story" role="region" aria-label="Timeline" tabindex="0">'
+                f"{as_html(timeline(run), _LONGEST_STORY)}</div>"
             )
             verdict = f"{LETTERS[run.verdict]} {in_words(run.verdict)}, in {report.seconds:.1f} s"
             self._say("status", ". ".join([verdict, *what_is_wrong(run)]))
         except WidgetStoreError as refusal:
             self._say("alert", f"⚠ The run failed: {refusal}")
         except Exception as failure:  # noqa: BLE001 - an error in a thread would be shown nowhere else
-            self._say("alert", f"⚠ Error: {type(failure).__name__}: {failure}")
+            self._say("alert", f"⚠ Error: {failure_in_words(failure)}")
         finally:
             self.again.disabled = False
 
@@ -212,7 +213,7 @@ def draw(report: Report, chosen: tuple[str, str] = ("", "")) -> str:
         else:
             across = "".join(_step(label, groups, chosen) for label, groups in by_step(row).items())
         rows.append(
-            f'<tr><th scope="row">{escape(scenario)}<small>{how_many_are_safe(row)} safe</small></th>'
+            f'<tr><th scope="row">{as_html(scenario)}<small>{how_many_are_safe(row)} safe</small></th>'
             f"<td>{across}</td></tr>"
         )
     return (
@@ -222,7 +223,7 @@ def draw(report: Report, chosen: tuple[str, str] = ("", "")) -> str:
 
 
 def _failure(run: Result) -> str:
-    words = escape("; ".join(what_is_wrong(run)))
+    words = as_html("; ".join(what_is_wrong(run)))
     return f'<span><b class="{run.verdict.value}">{LETTERS[run.verdict]}</b> even without a crash: {words}</span>'
 
 
@@ -231,14 +232,15 @@ def _step(label: str, groups: list[list[Cell]], chosen: tuple[str, str]) -> str:
     counts = ", ".join(f"{verdicts.count(each)} {in_words(each)}" for each in LETTERS if each in verdicts)
     shapes = "".join(f"<span>{''.join(_cell(cell, chosen) for cell in group)}</span>" for group in groups)
     return (
-        f'<span class="step" role="img" aria-label="{escape(f"{label}: {counts}")}">'
-        f"<small>{escape(label)}</small><span>{shapes}</span></span>"
+        f'<span class="step" role="img" aria-label="{as_html(f"{label}: {counts}")}">'
+        f"<small>{as_html(label)}</small><span>{shapes}</span></span>"
     )
 
 
 def _cell(cell: Cell, chosen: tuple[str, str]) -> str:
     violations = dict.fromkeys(violation for run in cell.runs for violation in what_is_wrong(run))
-    words = "\n".join([cell.point, f"{in_words(cell.verdict)} when killed {describe(cell.point)}", *violations])
-    title = escape(words).replace("\n", "&#10;")
+    killed = f"{in_words(cell.verdict)} when killed {describe(cell.point)}"
+    words = "\n".join([in_a_line(cell.point), killed, *violations])
+    title = as_html(words).replace("\n", "&#10;")
     mark = " chosen" if (cell.scenario, cell.point) == chosen else ""
     return f'<b class="{cell.verdict.value}{mark}" title="{title}">{LETTERS[cell.verdict]}</b>'

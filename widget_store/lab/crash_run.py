@@ -4,7 +4,6 @@ import contextlib
 import os
 import threading
 import time
-import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -22,9 +21,12 @@ from widget_store.databases.throwaway import Databases
 from widget_store.errors import AppFileError, WidgetStoreError
 from widget_store.lab import invariants
 from widget_store.lab.scenarios import Answer, Scenario
+from widget_store.lab.words import status_in_words
+from widget_store.means import lack
 from widget_store.processes import Processes, be_silent, end_with_parent, stand_apart, start
 from widget_store.schema import OrderStatus
 from widget_store.settings import Settings
+from widget_store.shown import failure_in_words
 
 _LOOK_AGAIN_SECONDS = 0.01
 _LAST_POINT_WITHIN_SECONDS = 2.0
@@ -123,7 +125,8 @@ class Bench:
             try:
                 store.url()
             except (_Hung, _CanNotStart) as failure:
-                raise AppFileError(store.said or f"{self.app_file} did not start: {failure}") from None
+                words = store.said or f"{self.app_file} did not start: {failure}"
+                raise lack(words) or AppFileError(words) from None
             finally:
                 store.close()
 
@@ -235,6 +238,8 @@ class _Run:
             waited_for = self._store.said or "no answer came, or a workflow did not end"
             return Verdict.HUNG, [f"not finished within {self._bench.time_limit:g} s: {waited_for}", *self._surprises]
         except _CanNotStart as death:
+            if starved := lack(str(death)):
+                raise starved from None
             return Verdict.BROKEN, [f"start: {death}"]
         self._store.close()
         violations = self._violations()
@@ -261,12 +266,12 @@ class _Run:
     def _broken_promises(self) -> Iterator[str]:
         """What the scenario was to end with, and what the customers were told, compared with the orders."""
         orders = {row.order_id: row.order_status for row in self._connection.execute(sa.text("SELECT * FROM orders"))}
-        ends = Counter(OrderStatus(status) for status in orders.values())
+        ends = Counter(orders.values())
         if ends != Counter(self._scenario.ends):
             yield f"orders: {_in_words(ends)} (should be {_in_words(Counter(self._scenario.ends))})"
         for order_id, promised in self._told:
             if orders.get(order_id) != promised:
-                found = OrderStatus(orders[order_id]).name if order_id in orders else "not there"
+                found = status_in_words(orders[order_id]) if order_id in orders else "not there"
                 yield f"promises: order {order_id} is {found}, but its customer was told {promised.name}"
 
     # --- the customers
@@ -303,6 +308,9 @@ class _Run:
                 response = self._http.post(url + path, timeout=max(0.1, self._deadline - time.monotonic()))
             except httpx.TransportError:
                 continue
+            if response.status_code == 500 and (starved := lack(response.text)):
+                raise starved
+            self._bench.databases.check_room()
             if response.status_code not in {503, 504}:  # "not now" and "not yet": ask again
                 return Answer(response.status_code, response.text)
 
@@ -378,7 +386,7 @@ class _Store:
     def _is_in_a_commit(self) -> bool:
         """Whether a crash point before a commit was reached, and the one after it was not yet."""
         self._read_messages()
-        sides = Counter(point.partition("#")[0].rpartition("/")[2] for point in self.reached)
+        sides = Counter(point.rpartition("/")[2].partition("#")[0] for point in self.reached)
         return sides["before"] > sides["after"]
 
     def _is_still_told(self) -> bool:
@@ -438,6 +446,8 @@ class _Store:
             self._to_come.pop(0)
         else:
             self.deaths_of_its_own += 1
+            if self._process is not None and self._process.exitcode == -9 and not self.said:  # SIGKILL, and not ours
+                self.said = "it was killed, as the system does when memory is short"
         self._let_go()
         self.look(self._database)
         if self.deaths_of_its_own >= _DEATHS_OF_ITS_OWN:
@@ -477,7 +487,7 @@ def _serve(
     except WidgetStoreError as failure:
         to_test.send(("failed", str(failure)))
     except Exception as failure:  # noqa: BLE001 - whatever it was, it is the verdict
-        to_test.send(("failed", "".join(traceback.format_exception_only(failure)).strip()))
+        to_test.send(("failed", failure_in_words(failure)))
     os._exit(1)
 
 
@@ -495,9 +505,11 @@ def _judge(app_file: Path, database: Database, to_test: Connection) -> None:
             try:
                 found += [f"{name}: {violation}" for violation in rule(connection) or ()]
             except Exception as failure:  # noqa: BLE001 - an author's mistake is told as what it is
-                found.append(f"{name}: raised {type(failure).__name__}: {failure}")
+                found.append(f"{name}: raised {failure_in_words(failure)}")
     to_test.send(found)
 
 
-def _in_words(ends: "Counter[OrderStatus]") -> str:
-    return " and ".join(f"{count} {status.name}" for status, count in sorted(ends.items())) or "none"
+def _in_words(ends: "Counter[int | str]") -> str:
+    """How many orders there are of each status, in the order of the numbers; a learner may have stored a text there."""
+    in_order = sorted(ends.items(), key=lambda end: (isinstance(end[0], str), end[0]))
+    return " and ".join(f"{count} {status_in_words(status)}" for status, count in in_order) or "none"

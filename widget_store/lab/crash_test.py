@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, Self
@@ -26,14 +25,17 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
+from widget_store.crashes import fits
 from widget_store.databases.throwaway import open_databases
 from widget_store.errors import WidgetStoreError
 from widget_store.interrupts import end_in_good_order
 from widget_store.lab import crash_map, soak
 from widget_store.lab.crash_run import Bench, Result, Verdict, run
 from widget_store.lab.scenarios import SCENARIOS, Scenario
+from widget_store.means import of_a_crash_test, require
 from widget_store.processes import warm_processes
 from widget_store.settings import Settings, read_settings
+from widget_store.shown import in_a_line
 
 _TRIES = 8
 """A second crash may come to nothing, when recovery happens to go another way: it is tried again before it is told."""
@@ -115,7 +117,7 @@ class Plan:
         return [
             point
             for point in points
-            if fnmatchcase(point, scenario.only) and any(fnmatchcase(point, pattern) for pattern in self.points)
+            if fits(point, scenario.only) and any(fits(point, pattern) for pattern in self.points)
         ]
 
 
@@ -134,7 +136,9 @@ def crash_test(
     Raises:
         AppFileError: When the application can't be launched at all.
         DatabaseUnavailable: When there is no database to test on.
+        Starved: When the machine has not enough for it.
     """
+    require(of_a_crash_test(plan.jobs))
     started = time.monotonic()
     play = _play_to_the_end if plan.to_the_end else _play_to_the_first_unsafe
     processes = warm_processes("widget_store.lab.crash_run")
@@ -148,7 +152,7 @@ def crash_test(
     seconds = time.monotonic() - started
     reached = {each.scenario: each.reached for each in recorded}
     wanted = [point for each in plan.scenarios for point in plan.wanted(each, reached[each.name])]
-    never_met = [pattern for pattern in plan.points if not any(fnmatchcase(point, pattern) for point in wanted)]
+    never_met = [pattern for pattern in plan.points if not any(fits(point, pattern) for point in wanted)]
     return Report(recorded, results, seconds, plan.app_file, never_met)
 
 
@@ -195,7 +199,7 @@ def _follow_ups(plan: Plan, scenario: Scenario, result: Result) -> list[tuple[st
 
 def _begins_a_state(point: str) -> bool:
     """Whether a point is right before a commit: right after the one before it, the database was the same."""
-    return point.partition("#")[0].endswith("/before")
+    return point.rpartition("/")[2].partition("#")[0] == "before"
 
 
 def _order(plan: Plan, recorded: list[Result]) -> Callable[[Result], Any]:
@@ -302,8 +306,8 @@ def _what_was_not_tried(report: Report) -> str:
     if not report.never_met:
         return ""
     known = sorted({point for result in report.recorded for point in result.reached})
-    names = " or ".join(report.never_met)
-    return "\n  ".join([f"no crash point matches {names}. The crash points are:", *known])
+    names = " or ".join(map(in_a_line, report.never_met))
+    return "\n  ".join([f"no crash point matches {names}. The crash points are:", *map(in_a_line, known)])
 
 
 @contextlib.contextmanager

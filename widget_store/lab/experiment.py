@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pandas as pd
 
+from widget_store.crashes import fits
 from widget_store.databases import Database
 from widget_store.databases.throwaway import open_databases
 from widget_store.errors import WidgetStoreError
@@ -110,7 +110,7 @@ def _bench(app: Path | None) -> Iterator[Bench]:
 
 def _first_like(pattern: str, result: Result, who: str) -> str:
     for point in result.reached:
-        if fnmatchcase(point, pattern):
+        if fits(point, pattern):
             return point
     if not result.reached:
         raise PointNotMet(f"The scenario ended before any crash point: {'; '.join(result.violations)}")

@@ -21,6 +21,7 @@ from widget_store.lab.crash_test import Plan, Report, crash_test
 from widget_store.lab.scenarios import SCENARIOS, Scenario
 from widget_store.processes import warm_processes
 from widget_store.settings import read_settings
+from widget_store.shown import failure_in_words
 
 _TIME_LIMIT_SECONDS = 20.0
 _TRIES = 8  # a kill may come to nothing when two workflows happen to go another way
@@ -166,7 +167,7 @@ def function_in(file: Path, name: str) -> Callable[..., Any]:
     try:
         function = runpy.run_path(str(file)).get(name)
     except Exception as failure:  # noqa: BLE001 - whatever it was, it is the learner's
-        raise Wrong(f"{file.as_posix()} can't be run: {type(failure).__name__}: {failure}") from None
+        raise Wrong(f"{file.as_posix()} can't be run: {failure_in_words(failure)}") from None
     if not callable(function):
         raise Wrong(f"{file.as_posix()} defines no function {name}. Define one.")
     result: Callable[..., Any] = function

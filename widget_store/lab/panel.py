@@ -2,9 +2,10 @@
 
 import threading
 from collections.abc import Iterator, Sequence
-from html import escape
 
 import ipywidgets as widgets
+
+from widget_store.shown import as_html
 
 # Where colours are forced (Windows' high contrast), a button has its border only, and a menu without this has no arrow.
 # Boxes that show what overflows them do not cut the mark of what has the focus.
@@ -83,4 +84,4 @@ def as_message(role: str, words: str) -> str:
         role: "status", or "alert" for what went wrong: how a screen reader tells it.
         words: Plain text.
     """
-    return f'<p role="{role}">{escape(words)}</p>'
+    return f'<p role="{role}">{as_html(words)}</p>'

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from html import escape
 
 import ipywidgets as widgets
 
@@ -13,6 +12,7 @@ from widget_store.lab.panel import Panel, as_message, button, in_a_row, refresh_
 from widget_store.lab.store import Store, StoreRefused, behind_hub
 from widget_store.lab.timeline import draw, legend, stories
 from widget_store.lab.words import counted
+from widget_store.shown import as_html, failure_in_words
 
 _NOW = "now"
 
@@ -199,12 +199,12 @@ class Lab(Panel):
             except WidgetStoreError as refusal:
                 symbol, role, words = "⚠ The store refused: ", "alert", str(refusal)
             except Exception as failure:  # noqa: BLE001 - an error in a widget's callback would be shown nowhere else
-                symbol, role, words = "⚠ Error: ", "alert", f"{type(failure).__name__}: {failure}"
+                symbol, role, words = "⚠ Error: ", "alert", failure_in_words(failure)
             self.message.value = as_message(role, symbol + words)
             self.show_again()
 
     def _tell(self, failure: Exception) -> None:
-        self.timeline.value = f"<p>⚠ {escape(str(failure))}</p>"
+        self.timeline.value = f"<p>⚠ {as_html(failure)}</p>"
 
 
 def _link(store: Store) -> str:
@@ -214,5 +214,8 @@ def _link(store: Store) -> str:
     hub = behind_hub()
     port = store.url.rpartition(":")[2]
     address = f"{hub}proxy/{port}/" if hub else f"{store.url}/"
-    link = f'<a href="{escape(address)}" target="_blank" style="text-decoration: underline">{escape(address)}</a>'
+    # The page may crash the store, too, and other accounts of the machine may not. It takes the token from behind the
+    # `#`, which no browser sends: so it is in no log.
+    its_own = f"{address}#crash-token={store.crash_token}"
+    link = f'<a href="{as_html(its_own)}" target="_blank" style="text-decoration: underline">{as_html(address)}</a>'
     return f"The same store as a web page: {link}"

@@ -33,9 +33,9 @@ from widget_store.databases.throwaway import open_databases
 from widget_store.errors import StoreDidNotStart
 from widget_store.lab import invariants
 from widget_store.lab.crash_run import authors_violations
-from widget_store.lab.words import counted
+from widget_store.lab.words import counted, status_in_words
 from widget_store.machine import SWITCH
-from widget_store.processes import warm_processes
+from widget_store.processes import descendant, warm_processes
 from widget_store.schema import OrderStatus
 from widget_store.settings import PREFIX, Settings, read_settings
 
@@ -164,11 +164,11 @@ class _Soak:
                 if now - started > self._plan.seconds:
                     return
                 time.sleep(_LOOK_AGAIN_SECONDS)
-            pid = self._store.worker_pid()  # of several workers, whichever answers
+            worker = self._store.worker()  # of several, whichever answers
             with contextlib.suppress(psutil.NoSuchProcess):  # it was quicker, and died by itself
-                psutil.Process(pid).kill()
+                worker.kill()
                 self._kills += 1
-            self._store.worker_pid(other_than=pid)
+            self._store.worker(other_than=worker)
             self._longest_outage = max(self._longest_outage, time.monotonic() - dies_at)
 
     def _so_far(self) -> str:
@@ -384,7 +384,7 @@ def _broken_promises(connection: sa.Connection, customers: list[dict[str, _Promi
     for key, promise in told.items():
         if promise.order_id is not None and orders.get(promise.order_id) != promise.end:
             found = orders.get(promise.order_id)
-            status = "not there" if found is None else OrderStatus(found).name
+            status = "not there" if found is None else status_in_words(found)
             yield f"promises: order {promise.order_id} of {key} is {status} (should be {promise.end.name})"
 
 
@@ -401,7 +401,7 @@ class _Store:
             self._process = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "widget_store", "serve", "--port", "0"),
-                    *("--workers", str(plan.workers), "--crash-endpoint", "--stop-with-stdin", *app),
+                    *("--workers", str(plan.workers), "--stop-with-stdin", *app),
                 ],
                 env=others
                 | {
@@ -423,18 +423,17 @@ class _Store:
             time.sleep(_LOOK_AGAIN_SECONDS)
         self.url = ready[1]
 
-    def worker_pid(self, other_than: int = 0) -> int:
-        """The id of the process that serves, once there is one, and it is another."""
+    def worker(self, other_than: psutil.Process | None = None) -> psutil.Process:
+        """The process that serves, once there is one, and it is another."""
         deadline = time.monotonic() + _ANSWER_WITHIN_SECONDS
         with httpx.Client(trust_env=False, timeout=1) as http:
             while time.monotonic() < deadline:
                 self._check_running()
-                try:
+                with contextlib.suppress(httpx.TransportError):
                     pid = int(http.get(f"{self.url}/healthz").json()["pid"])
-                except httpx.TransportError:
-                    pid = other_than
-                if pid != other_than:
-                    return pid
+                    worker = descendant(self._process.pid, pid)
+                    if worker is not None and worker != other_than:
+                        return worker
                 time.sleep(_LOOK_AGAIN_SECONDS / 2)
         raise StoreDidNotStart(f"The store did not come back within {_ANSWER_WITHIN_SECONDS:.0f} s: {self._said()}")
 

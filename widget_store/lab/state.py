@@ -1,6 +1,6 @@
 """Recovered state: what the database holds, as tables. It is read with DBOSClient and SQL, so the store may be dead."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +10,12 @@ from dbos import DBOSClient, WorkflowStatus
 from sqlalchemy.engine import make_url
 
 from widget_store.databases import Database
+from widget_store.lab.words import status_in_words
 from widget_store.schema import OrderStatus, metadata, orders, products
+from widget_store.shown import failure_in_words, in_a_line
 
+_LONGEST_RESULT = 1_000
+_DIGITS_OF_AN_ID = 18
 _DBOS_TABLES = ("datasource_", "dbos_")  # on SQLite, what DBOS keeps beside the store's tables
 
 
@@ -60,15 +64,19 @@ class State:
 
     def orders(self) -> pd.DataFrame:
         """Every order, newest first: order, status, and the steps of dispatch that remain."""
-        newest_first = sa.select(orders).order_by(orders.c.order_id.desc())
+        columns = (orders.c.order_id, orders.c.order_status, orders.c.progress_remaining)
+        newest_first = sa.select(*columns).order_by(orders.c.order_id.desc())
         with self._engine.connect() as connection:
             rows = connection.execute(newest_first).all()
-        records = [(row.order_id, OrderStatus(row.order_status).name, row.progress_remaining) for row in rows]
+        records = [(row.order_id, status_in_words(row.order_status), row.progress_remaining) for row in rows]
         return _table(records, ["order", "status", "steps to go"])
 
     def workflows(self) -> pd.DataFrame:
         """Every workflow, in the order in which they started: its id, its function, its status."""
-        records = [(workflow.workflow_id, workflow.name, workflow.status) for workflow in self.all_workflows()]
+        records = [
+            (in_a_line(workflow.workflow_id), in_a_line(workflow.name), workflow.status)
+            for workflow in self.all_workflows()
+        ]
         return _table(records, ["workflow", "function", "status"])
 
     def steps(self, workflow_id: str, *, timings: bool = False) -> pd.DataFrame:
@@ -92,8 +100,7 @@ class State:
             LookupError: When no checkout has created it.
         """
         for workflow in self.all_workflows():
-            first = next(iter(self.steps_of(workflow.workflow_id)), None)
-            if first is not None and (first.name, first.result) == ("create_order", str(order_id)):
+            if order_created_by(self.steps_of(workflow.workflow_id)[:1]) == order_id:
                 return self.steps(workflow.workflow_id)
         raise LookupError(f"No checkout has created order {order_id}.")
 
@@ -118,13 +125,14 @@ class State:
         """The tables that a learner's file has put beside the store's, by their names."""
         names = sa.inspect(self._engine).get_table_names()
         own = [name for name in names if name not in metadata.tables and not name.startswith(_DBOS_TABLES)]
-        return {name: self.query(f'SELECT * FROM "{name}" ORDER BY 1') for name in own}  # noqa: S608 - names of tables
+        quoted = self._engine.dialect.identifier_preparer.quote_identifier
+        return {name: self.query(_without_values(f"SELECT * FROM {quoted(name)} ORDER BY 1")) for name in own}  # noqa: S608 - names of tables
 
     def status_of(self, order_id: int) -> OrderStatus | None:
-        """An order's status; None when there is no such order."""
+        """An order's status; None when there is no such order, or no such status."""
         with self._engine.connect() as connection:
             status = connection.scalar(sa.select(orders.c.order_status).where(orders.c.order_id == order_id))
-        return None if status is None else OrderStatus(status)
+        return OrderStatus(status) if status in set(OrderStatus) else None
 
     def all_workflows(self, limit: int | None = None) -> list[WorkflowStatus]:
         """The workflows, oldest first; with a limit, only the newest ones."""
@@ -149,7 +157,7 @@ class State:
         return [
             Step(
                 number=step["function_id"],
-                name=_name_in_crash_points(step["function_name"], events.get(step["function_id"])),
+                name=in_a_line(_name_in_crash_points(step["function_name"], events.get(step["function_id"]))),
                 result=_plain_result(step["function_name"], step["output"], step["error"]),
                 started_at=(step["started_at_epoch_ms"] or 0) / 1000,
                 ended_at=(step["completed_at_epoch_ms"] or step["started_at_epoch_ms"] or 0) / 1000,
@@ -198,11 +206,24 @@ def _name_in_crash_points(function_name: str, event: str | None) -> str:
     return function_name.removeprefix("DBOS.")
 
 
-def _plain_result(function_name: str, output: object, error: Exception | None) -> str:
+def order_created_by(steps: Iterable[Step]) -> int | None:
+    """The order that a checkout with these steps has created; None before, and when its step has returned no id."""
+    for step in steps:
+        if step.name == "create_order":
+            return int(step.result) if step.result.isdecimal() and len(step.result) <= _DIGITS_OF_AN_ID else None
+    return None
+
+
+def _without_values(sql: str) -> str:
+    """A statement in which a colon is a colon, and begins no name of a value."""
+    return sql.replace(":", r"\:")
+
+
+def _plain_result(function_name: str, output: object, error: object) -> str:
     if error is not None:
-        return f"{type(error).__name__}: {error}"
+        return in_a_line(failure_in_words(error), _LONGEST_RESULT)
     hidden = output is None or function_name in {"DBOS.sleep", "dispatch_order_workflow"}
-    return "" if hidden else str(output)
+    return "" if hidden else in_a_line(output, _LONGEST_RESULT)
 
 
 def _table(records: Sequence[tuple[object, ...]], columns: list[str]) -> pd.DataFrame:

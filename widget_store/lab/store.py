@@ -4,6 +4,7 @@ import atexit
 import contextlib
 import os
 import re
+import secrets
 import signal
 import subprocess
 import sys
@@ -25,14 +26,19 @@ from widget_store.errors import StoreDidNotStart, WidgetStoreError
 from widget_store.interrupts import OUT_OF_REACH, interrupts_wait
 from widget_store.lab.followers import Followers
 from widget_store.lab.state import State
+from widget_store.means import LESSON, require
+from widget_store.processes import descendant
 from widget_store.schema import OrderStatus
 from widget_store.settings import PREFIX, read_settings
+from widget_store.shown import plain
 
 _START_WITHIN_SECONDS = 60.0
 _ANSWER_WITHIN_SECONDS = 90.0
 _STOP_WITHIN_SECONDS = 6.0
+_KNOWN_WITHIN_SECONDS = 5.0
 _TRY_AGAIN_SECONDS = 0.02
 _LINES_KEPT = 100
+_LONGEST_LINE = 10_000
 _LOST = (httpx.TransportError,)
 _ASK_AGAIN = {503, 504}  # the store lives, and its database does not answer, or its workflow is slow
 
@@ -87,10 +93,14 @@ class Store:
         self.followers = Followers()
         self._app = app
         self._application_version = application_version
+        # Only this kernel, and the page that it links to, may crash the store: other accounts of the machine reach its
+        # port, too. Not among the arguments, which everybody sees in the list of processes.
+        self._crash_token = secrets.token_urlsafe(32)
         # Without the secret of a real payment provider: in a lesson, the learner reports the payments, and in the one
         # about signatures chooses the secret.
         self._environment = {
             **{name: value for name, value in os.environ.items() if name != f"{PREFIX}WEBHOOK_SECRET"},
+            **_setting("CRASH_TOKEN", self._crash_token),
             **_setting("PAYMENT_TIMEOUT", payment_timeout),
             **_setting("DISPATCH_INTERVAL", dispatch_interval),
             **_setting("WEBHOOK_SECRET", webhook_secret),
@@ -145,7 +155,7 @@ class Store:
         _wait_until(lambda: self._watched_pid == self.worker_pid(), "the thread that notes crashes")
         if at is None:
             deaths = len(self.deaths)
-            psutil.Process(self.worker_pid()).kill()
+            self._worker().kill()
             _wait_until(lambda: len(self.deaths) > deaths, "the death of the serving process")
         else:
             self._arm(at)
@@ -197,7 +207,12 @@ class Store:
 
     def worker_pid(self) -> int:
         """The id of the serving process: the one a crash kills."""
-        return int(self._ask("GET", "healthz").json()["pid"])
+        return self._worker().pid
+
+    @property
+    def crash_token(self) -> str:
+        """What `POST /crash_application` needs in the header `X-Crash-Token`."""
+        return self._crash_token
 
     @property
     def output(self) -> str:
@@ -297,6 +312,7 @@ class Store:
     # ---
 
     def _start(self, *, fresh: bool = False) -> None:
+        require(LESSON)
         self.stop()  # when it has ended by itself, there are pipes to let go of
         if not self.is_open():
             self._stop_the_one_before()
@@ -353,10 +369,23 @@ class Store:
                 raise StoreRefused(response.status_code, _reason(response))
             time.sleep(_TRY_AGAIN_SECONDS)
 
+    def _worker(self) -> psutil.Process:
+        """The serving process: a descendant of the one that this kernel has started, or none is killed."""
+        deadline = time.monotonic() + _KNOWN_WITHIN_SECONDS
+        while True:
+            pid, process = int(self._ask("GET", "healthz").json()["pid"]), self._process
+            if process is not None and (worker := descendant(process.pid, pid)) is not None:
+                return worker
+            if time.monotonic() > deadline:
+                raise StoreDidNotStart(f"What answers at {self.url} is not this store. Start it again.")
+            time.sleep(_TRY_AGAIN_SECONDS)  # it has just died
+
     def _arm(self, point: str) -> None:
         """Arm a crash point, once. No answer means that the process has met it already: the next one shall live."""
         with contextlib.suppress(*_LOST):
-            response = self._http.post(f"{self.url}/crash_application", params={"at": point})
+            response = self._http.post(
+                f"{self.url}/crash_application", params={"at": point}, headers={"X-Crash-Token": self._crash_token}
+            )
             if not response.is_success:
                 raise StoreRefused(response.status_code, _reason(response))
 
@@ -365,7 +394,9 @@ class Store:
         with _client() as http:
             while process.poll() is None:
                 with contextlib.suppress(httpx.HTTPError, psutil.Error):
-                    worker = psutil.Process(int(http.get(f"{self.url}/healthz").json()["pid"]))
+                    worker = descendant(process.pid, int(http.get(f"{self.url}/healthz").json()["pid"]))
+                    if worker is None:  # it has just died
+                        continue
                     if self.deaths and self.deaths[-1].back_at is None:
                         self.deaths[-1].back_at = time.time()
                     self._watched_pid = worker.pid
@@ -446,9 +477,9 @@ class _Output:
                 # A learner's `print(…, end="")` may stand in front of the word that the store is ready.
                 ready = None if self.url else re.search(r"ready (http://127\.0\.0\.1:\d+)\n", line)
                 if ready is None:
-                    self._lines.append(line)
+                    self._lines.append(plain(line, _LONGEST_LINE))
                 else:
-                    self._lines.append(line[: ready.start()])
+                    self._lines.append(plain(line[: ready.start()], _LONGEST_LINE))
                     self.url = ready[1]
         self._is_over = True
 

@@ -3,17 +3,19 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
+from math import ceil
 
-from widget_store.lab.state import State, Step
+from widget_store.lab.state import State, Step, order_created_by
 from widget_store.lab.store import Death
 from widget_store.lab.words import duration
 from widget_store.schema import DISPATCH_STEPS
+from widget_store.shown import as_html
 from widget_store.workflows import dispatch_order_workflow
 
 _WIDTH, _LABELS, _ROW, _TOP = 900, 190, 20, 64
 _LABEL_WIDTH = 135
 _WAIT = "recv"
+_LONGEST_NAME = 27  # characters that fit beside the rows
 _SECONDS_OF_A_DISPATCH = {"set_order_progress", "update_order_progress"}  # the store's step, and a learner's
 _SECONDS_SHOWN_AT_LEAST = 3.0
 _STYLE = """
@@ -80,9 +82,12 @@ def stories(state: State, limit: int = 2) -> list[OrderStory]:
             for step in state.steps_of(child.workflow_id)
             if step.name in _SECONDS_OF_A_DISPATCH
         ]
-        order_id = next((int(step.result) for step in steps if step.name == "create_order"), None)
-        status = statuses.get(order_id, "not created yet")
-        title = f"Order {order_id}: {status}" if order_id else f"New order: {status}"
+        order_id = order_created_by(steps)
+        title = "New order: not created yet"
+        if order_id is not None:
+            title = f"Order {order_id}: {statuses.get(order_id, 'not in the table of orders')}"
+        elif any(step.name == "create_order" for step in steps):
+            title = "New order: create_order has returned no order id"
         running = any(one.status in {"PENDING", "ENQUEUED"} for one in [checkout, *children])
         found.append(OrderStory(title, steps, dispatch, ended=not running))
     return found
@@ -108,14 +113,14 @@ def draw(story: OrderStory, deaths: Sequence[Death], now: float | None = None) -
     """
     every_step = [*story.checkout, *story.dispatch]
     if not every_step:
-        return f"<p>{escape(story.title)}: no step has a checkpoint yet.</p>"
+        return f"<p>{as_html(story.title)}: no step has a checkpoint yet.</p>"
     start = min(step.started_at for step in every_step)
     now = time.time() if now is None else now
     end = max(step.ended_at for step in every_step) if story.ended else now
     during = [death for death in deaths if start <= death.died_at <= end]
     end = max([end, start + _SECONDS_SHOWN_AT_LEAST, *(death.back_at or end for death in during)])
     picture = _Picture(start, end, now, [death.back_at for death in during if death.back_at is not None])
-    rows = [(step.name, [step]) for step in story.checkout]
+    rows = [(_shortened(step.name), [step]) for step in story.checkout]
     if story.dispatch:
         rows.append((f"dispatch, {len(story.dispatch)} of {DISPATCH_STEPS}", story.dispatch))
     return picture.render(story.title, rows, during)
@@ -142,9 +147,9 @@ class _Picture:
         sentence = _sentence(title, told, deaths)
         return (
             f'<svg class="ws-timeline" viewBox="0 0 {_WIDTH} {height}" role="img"'
-            f' aria-label="{escape(sentence)}">'
+            f' aria-label="{as_html(sentence)}">'
             f"<style>{_STYLE}</style>{_HATCH}"
-            f'<text x="0" y="15" font-weight="600" font-size="15">{escape(title)}</text>{"".join(body)}</svg>'
+            f'<text x="0" y="15" font-weight="600" font-size="15">{as_html(title)}</text>{"".join(body)}</svg>'
         )
 
     def _ran_again(self, step: Step) -> bool:
@@ -160,7 +165,8 @@ class _Picture:
         return round(max(least, (step.ended_at - step.started_at) * self._scale), 1)
 
     def _axis(self, height: float) -> list[str]:
-        every = next(step for step in (1, 2, 5, 10, 30, 60, 600, 10**6) if self._seconds / step <= 15)
+        steps = (1, 2, 5, 10, 30, 60, 600)
+        every = next((step for step in steps if self._seconds / step <= 15), ceil(self._seconds / 15))
         shapes = []
         for second in range(0, int(self._seconds) + 1, every):
             x = self._x(self._start + second)
@@ -170,7 +176,7 @@ class _Picture:
 
     def _row(self, place: int, name: str, steps: list[Step]) -> list[str]:
         middle = _TOP + _ROW * place + _ROW / 2
-        shapes = [f'<text x="{_LABELS - 10}" y="{middle + 4}" text-anchor="end">{escape(name)}</text>']
+        shapes = [f'<text x="{_LABELS - 10}" y="{middle + 4}" text-anchor="end">{as_html(name)}</text>']
         for step in steps:
             kinds = ["wait"] if step.name == _WAIT else []
             kinds += ["again"] if self._ran_again(step) else [] if kinds else ["step"]
@@ -212,6 +218,10 @@ _HATCH = (
     '<defs><pattern id="ws-hatch" width="7" height="7" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
     '<line class="hatch" x1="0" y1="0" x2="0" y2="7"/></pattern></defs>'
 )
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
 
 
 def _sentence(title: str, rows: Sequence[str], deaths: Sequence[Death]) -> str:

@@ -13,6 +13,7 @@ from widget_store.errors import StoreDidNotStart, WidgetStoreError
 from widget_store.executors import ExecutorIds
 from widget_store.processes import Processes, be_silent, end_with_parent, stand_apart, start
 from widget_store.settings import Settings
+from widget_store.shown import failure_in_words
 
 _READY_WITHIN_SECONDS = 60.0
 _LOOK_EVERY_SECONDS = 1.0
@@ -115,6 +116,6 @@ def _work(assignment: Assignment, to_lab: Connection) -> None:
         )
         serve(worker, on_ready=lambda port: to_lab.send(("ready", (name, f"http://127.0.0.1:{port}"))))
     except Exception as failure:  # noqa: BLE001 - whatever it was, the lab is told
-        words = str(failure) if isinstance(failure, WidgetStoreError) else f"{type(failure).__name__}: {failure}"
+        words = str(failure) if isinstance(failure, WidgetStoreError) else failure_in_words(failure)
         to_lab.send(("failed", words))
     os._exit(1)

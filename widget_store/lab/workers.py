@@ -18,12 +18,13 @@ from widget_store.databases import Database, open_database
 from widget_store.errors import StoreDidNotStart, WidgetStoreError
 from widget_store.interrupts import interrupts_wait
 from widget_store.lab.followers import Followers
-from widget_store.lab.state import State
+from widget_store.lab.state import State, order_created_by
 from widget_store.lab.store import StoreRefused
 from widget_store.lab.worker import Assignment, WorkerProcess
 from widget_store.processes import warm_processes
 from widget_store.schema import OrderStatus
 from widget_store.settings import Settings, read_settings
+from widget_store.shown import failure_in_words, in_a_line
 
 _ANSWER_WITHIN_SECONDS = 90.0
 _LOOK_AGAIN_SECONDS = 0.02
@@ -233,7 +234,7 @@ class Workers:
 
     def workflows(self) -> pd.DataFrame:
         """Every workflow, in the order in which they started: its id, its status, and the worker that has or had it."""
-        records = [(each.workflow_id, each.status, _worker_of(each)) for each in self.state.all_workflows()]
+        records = [(in_a_line(each.workflow_id), each.status, _worker_of(each)) for each in self.state.all_workflows()]
         return pd.DataFrame(records, columns=["workflow", "status", "worker"]).set_index("workflow")
 
     def orders(self) -> pd.DataFrame:
@@ -346,6 +347,8 @@ class Workers:
             except KeyboardInterrupt:  # it may have come in the midst of a connection, or of its locks
                 self._http = _client()
                 raise
+            if not worker.is_alive():  # then it may have been somebody else who has taken its port since
+                continue
             if response.is_success:
                 return response.text
             if response.status_code not in _ASK_AGAIN or time.monotonic() > deadline:
@@ -357,7 +360,7 @@ class Workers:
         while True:
             is_done = is_so()
             for failed in self.client.list_workflows(status="ERROR", load_input=False):
-                raise WidgetStoreError(f"{failed.name} has failed: {type(failed.error).__name__}: {failed.error}")
+                raise WidgetStoreError(f"{in_a_line(failed.name)} has failed: {failure_in_words(failed.error)}")
             if is_done:
                 return
             if not self.alive():
@@ -374,10 +377,7 @@ class Workers:
 
     def _order_of(self, checkout: str) -> int | None:
         """The order that a checkout has created, if it is that far."""
-        for step in self.state.steps_of(checkout):
-            if step.name == "create_order":
-                return int(step.result)
-        return None
+        return order_created_by(self.state.steps_of(checkout))
 
 
 def _client() -> httpx.Client:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from html import escape
 
 import ipywidgets as widgets
 
@@ -10,6 +9,7 @@ from widget_store.errors import WidgetStoreError
 from widget_store.lab.panel import Panel, as_message, button, in_a_row, refresh_button
 from widget_store.lab.workers import START_AGAIN, WorkerIsDead, Workers
 from widget_store.schema import OrderStatus
+from widget_store.shown import as_html, failure_in_words
 
 _STYLE = """
 <style>
@@ -152,7 +152,7 @@ class WorkersPanel(Panel):
             for closed in (self.buy, self.pay, *self.kill.values()):
                 closed.disabled = True
             for name, shown in self.state_of.items():
-                shown.value = f"<b>{escape(name)}</b> ■ is closed"
+                shown.value = f"<b>{as_html(name)}</b> ■ is closed"
             self.message.value = as_message("status", _CLOSED)
             return
         living, orders = self.workers.alive(), self.workers.orders()
@@ -163,10 +163,10 @@ class WorkersPanel(Panel):
         for name, shown in self.state_of.items():
             theirs = sorted(orders.index[is_open & (orders["worker"] == name)])
             state = "● is running" if name in living else "✖ is dead"
-            shown.value = f"<b>{escape(name)}</b> {state}, {_has(theirs)}"
+            shown.value = f"<b>{as_html(name)}</b> {state}, {_has(theirs)}"
             self.kill[name].disabled = name not in living
         rows = "".join(
-            f"<tr><td>{order_id}</td><td>{escape(status)}</td><td>{escape(worker) or 'in a queue'}</td></tr>"
+            f"<tr><td>{order_id}</td><td>{as_html(status)}</td><td>{as_html(worker) or 'in a queue'}</td></tr>"
             for order_id, status, worker in orders.itertuples()
         )
         header = "".join(f'<th scope="col">{name}</th>' for name in ("order", "status", "worker"))
@@ -199,12 +199,12 @@ class WorkersPanel(Panel):
             except WidgetStoreError as refusal:
                 role, words = "alert", f"⚠ Refused: {refusal}"
             except Exception as failure:  # noqa: BLE001 - an error in a widget's callback would be shown nowhere else
-                role, words = "alert", f"⚠ Error: {type(failure).__name__}: {failure}"
+                role, words = "alert", f"⚠ Error: {failure_in_words(failure)}"
             self.message.value = as_message(role, words)
             self.show_again()
 
     def _tell(self, failure: Exception) -> None:
-        self.orders.value = f"<p>⚠ {escape(str(failure))}</p>"
+        self.orders.value = f"<p>⚠ {as_html(failure)}</p>"
 
 
 _CLOSED = "■ The workers are closed. To start them, run their cell again."

@@ -12,8 +12,8 @@ const PATIENCE = { GET: 5_000, POST: 30_000 }; // milliseconds until an unanswer
 const FIRST_DELAY = 250;
 const LONGEST_DELAY = 2_000;
 
-async function ask(method, path) {
-  const answer = await exchange(method, path);
+async function ask(method, path, headers) {
+  const answer = await exchange(method, path, headers);
   noteConnection(answer.status !== LOST);
   return answer;
 }
@@ -37,10 +37,10 @@ async function read(path) {
   if (status !== LOST) say(`The store could not show ${path}: ${explain(body)}`);
 }
 
-async function exchange(method, path) {
+async function exchange(method, path, headers) {
   try {
     const signal = AbortSignal.timeout(PATIENCE[method]);
-    const response = await fetch(path, { method, signal, cache: "no-store" });
+    const response = await fetch(path, { method, headers, signal, cache: "no-store" });
     if (!isFromStore(response)) return { status: LOST };
     const body = isOfType(response, "application/json") ? await response.json() : await response.text();
     return { status: response.status, body };
@@ -384,9 +384,20 @@ async function restock() {
   refreshProduct();
 }
 
+/* The link in the notebook brings the token behind a `#`. It is taken out of the address, and kept for a reload. */
+const CRASH_TOKEN = "crash-token";
+
+function takeCrashToken() {
+  const given = new URLSearchParams(location.hash.slice(1)).get(CRASH_TOKEN);
+  if (given === null) return;
+  sessionStorage.setItem(CRASH_TOKEN, given);
+  history.replaceState(null, "", location.pathname + location.search);
+}
+
 /* A store that crashes does not answer, so the only answer there can be is a refusal. */
 async function crash() {
-  const { status, body } = await ask("POST", "crash_application");
+  const token = sessionStorage.getItem(CRASH_TOKEN);
+  const { status, body } = await ask("POST", "crash_application", token === null ? {} : { "X-Crash-Token": token });
   if (status === 404) say("This store was started without --crash-endpoint.");
   else if (status !== LOST) say(`The store did not crash. ${explain(body)}`);
 }
@@ -458,5 +469,6 @@ onPress("more", showMore);
 
 const kept = keptPlace();
 if (kept) enter(kept);
+takeCrashToken();
 offerCrash();
 keepFresh();

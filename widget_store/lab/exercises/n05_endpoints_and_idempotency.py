@@ -29,6 +29,7 @@ from widget_store.lab.scenarios import CANCELLED, DISPATCHED, SCENARIOS, Answer,
 from widget_store.lab.words import counted
 from widget_store.processes import warm_processes
 from widget_store.settings import read_settings
+from widget_store.shown import failure_in_words
 
 _SECRET = "the provider's and the store's"  # noqa: S105 - of a judge's store
 _FAILED = 500
@@ -301,7 +302,7 @@ def _call(function: Callable[..., Any], *arguments: str) -> str:
     try:
         result = function(*arguments)
     except Exception as failure:  # noqa: BLE001 - whatever it was, it is the learner's
-        raise Wrong(f"Your function raised {type(failure).__name__}: {failure}") from None
+        raise Wrong(f"Your function raised {failure_in_words(failure)}") from None
     if not isinstance(result, str):
         raise Wrong(f"Your function returned {result!r}, but a signature is a text.")
     return result

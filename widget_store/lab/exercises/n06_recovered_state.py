@@ -21,6 +21,7 @@ from widget_store.lab.scenarios import CANCELLED, DISPATCHED, Customer, Scenario
 from widget_store.lab.state import State
 from widget_store.processes import warm_processes
 from widget_store.settings import read_settings
+from widget_store.shown import failure_in_words
 from widget_store.workflows import PAYMENT_STATUS
 
 _TIME_LIMIT_SECONDS = 20.0
@@ -213,7 +214,7 @@ def _call_within_time(fix: Callable[..., Any], client: DBOSClient) -> None:
     for failure in raised:
         unknown = isinstance(failure, dbos_error.DBOSNonExistentWorkflowError)
         why = " You do not know their ids: client.list_workflows finds them." if unknown else ""
-        raise Wrong(f"fix raised {type(failure).__name__}: {failure}.{why}")
+        raise Wrong(f"fix raised {failure_in_words(failure)}.{why}")
 
 
 def _has_read_its_payment(client: DBOSClient, key: str) -> bool:

@@ -24,6 +24,7 @@ from widget_store.lab.state import State
 from widget_store.processes import be_silent, end_with_parent, stand_apart, start, warm_processes
 from widget_store.recovery import APPLICATION_VERSION, UNPINNED
 from widget_store.settings import Settings, read_settings
+from widget_store.shown import failure_in_words, plain
 
 _PATIENCE_SECONDS = 20.0
 _LOOK_AGAIN_SECONDS = 0.02
@@ -292,7 +293,7 @@ def _serve(executor_id: str, database: Database, file: Path, version: str, to_ju
     try:
         serve(worker, on_ready=lambda port: to_judge.send((f"http://127.0.0.1:{port}", "")), crash_points=CrashPoints())
     except Exception as failure:  # noqa: BLE001 - whatever it was, the learner is told
-        to_judge.send(("", f"{failure}"))
+        to_judge.send(("", plain(failure)))
     os._exit(1)
 
 
@@ -317,5 +318,4 @@ def _must_end_well(state: State, key: str, who: str) -> None:
             raise Wrong(f"{who}; it is still {workflow.status} after {_PATIENCE_SECONDS:g} s.")
         time.sleep(_LOOK_AGAIN_SECONDS)
     if workflow.status != "SUCCESS":
-        error = workflow.error
-        raise Wrong(f"{who}; its workflow ended as {workflow.status}: {type(error).__name__}.\n{error}")
+        raise Wrong(f"{who}; its workflow ended as {workflow.status}.\n{failure_in_words(workflow.error)}")

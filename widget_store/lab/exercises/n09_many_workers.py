@@ -13,6 +13,7 @@ from widget_store.lab.checks import NotAttempted, Wrong, on_answer, on_file
 from widget_store.lab.judging import function_in, must_be_equal
 from widget_store.lab.workers import Workers
 from widget_store.settings import read_settings
+from widget_store.shown import failure_in_words
 
 _ATTEMPTS = 3
 _PATIENCE_SECONDS = 30.0
@@ -116,7 +117,7 @@ def who_has_what(file: Path) -> str:
         try:
             found = function(workers.client)
         except Exception as failure:
-            raise Wrong(f"who_has_what raised {type(failure).__name__}: {failure}") from failure
+            raise Wrong(f"who_has_what raised {failure_in_words(failure)}") from failure
     _must_be_what_is_under_way(found, expected, statuses)
     return (
         "Your function found the checkouts and the dispatch that were under way, each with its worker. It found "

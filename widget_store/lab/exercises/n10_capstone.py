@@ -14,7 +14,7 @@ from widget_store.lab.crash_run import Verdict
 from widget_store.lab.crash_test import Report
 from widget_store.lab.judging import Kill, Rule, must_be_safe, must_survive, try_points
 from widget_store.lab.scenarios import CANCELLED, DISPATCHED, SCENARIOS, Customer, Scenario
-from widget_store.lab.words import counted
+from widget_store.lab.words import counted, status_in_words
 from widget_store.schema import OrderStatus
 
 _TIME_FOR_A_REFUND = 5.0  # seconds a step of the dispatch takes: the first is not over when the refund is asked for
@@ -237,9 +237,9 @@ def _letters_left(connection: sa.Connection) -> Iterator[str]:
     """What is owed is what has a reason, at any time; and what is sent is what is delivered."""
     owed = set(connection.scalars(sa.text("SELECT letter FROM outbox")))
     for order_id, number in connection.execute(sa.text("SELECT order_id, order_status FROM orders")):
-        status, paid, refunded = OrderStatus(number), f"paid-{order_id}", f"refunded-{order_id}"
+        status, paid, refunded = number, f"paid-{order_id}", f"refunded-{order_id}"
         if status in {OrderStatus.PAID, DISPATCHED} and paid not in owed:
-            yield f"the order is {status.name}, but {paid} is not in the outbox. Do both in one transaction"
+            yield f"the order is {status_in_words(status)}, but {paid} is not in the outbox. Do both in one transaction"
         if status == OrderStatus.PENDING and paid in owed:
             yield f"{paid} is in the outbox, but the order is still PENDING. Do both in one transaction"
         if status == CANCELLED and paid in owed and refunded not in owed:
@@ -279,7 +279,7 @@ def _still(status: OrderStatus, otherwise: str) -> Rule:
 
 def _other_than(status: OrderStatus, connection: sa.Connection) -> str:
     other = "SELECT order_status FROM orders WHERE order_status <> :status"
-    return " and ".join(OrderStatus(each).name for each in connection.scalars(sa.text(other), {"status": int(status)}))
+    return " and ".join(status_in_words(each) for each in connection.scalars(sa.text(other), {"status": int(status)}))
 
 
 # --- what there is in the end
