@@ -12,7 +12,7 @@ import pytest
 import uvicorn
 
 from tests.support import PATIENCE_SECONDS
-from widget_store.http_server import Connection, HttpServer
+from widget_store.http_server import MOST_WITHOUT_A_REQUEST, Connection, HttpServer
 from widget_store.ports import listen
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -126,10 +126,18 @@ class InNoTime(Connection):
     within = 0.05
 
 
+class InHours(Connection):
+    """A connection that has all the time that it wants."""
+
+    within = 10_000.0
+
+
 @asynccontextmanager
-async def hasty(app: Any) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """A connection to a server without patience."""
-    config = uvicorn.Config(app, http=InNoTime, lifespan="off", log_config=None)
+async def connected(
+    app: Any, kind: type[Connection] = InNoTime
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A connection to a server without patience, or with another kind of it."""
+    config = uvicorn.Config(app, http=kind, lifespan="off", log_config=None)
     config.load()
     with listen("127.0.0.1", 0) as listener:
         server = HttpServer(config, listener, is_shared=True, on_ready=lambda _port: None)
@@ -154,7 +162,7 @@ def test_a_connection_that_brings_no_whole_request_is_closed_however_often_it_se
         await answer(_scope, receive, send)
 
     async def is_closed() -> bool:
-        async with hasty(wait_for_the_body) as (reader, writer):
+        async with connected(wait_for_the_body) as (reader, writer):
             writer.write(begin)
             while not reader.at_eof():
                 with contextlib.suppress(TimeoutError, ConnectionError):
@@ -172,8 +180,19 @@ def test_a_connection_whose_request_is_at_work_is_left_alone() -> None:
         await answer(scope, receive, send)
 
     async def told() -> bytes:
-        async with hasty(slow) as (reader, writer):
+        async with connected(slow) as (reader, writer):
             writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             return await reader.readline()
 
     assert asyncio.run(told()).split()[1] == b"200"
+
+
+def test_who_has_waited_longest_makes_room_when_too_many_bring_no_request() -> None:
+    async def crowd_out() -> bytes:
+        async with connected(answer, InHours) as (first, writer), contextlib.AsyncExitStack() as others:
+            for _ in range(MOST_WITHOUT_A_REQUEST):
+                _, other = await asyncio.open_connection(*writer.get_extra_info("peername"))
+                others.callback(other.close)
+            return await first.read()
+
+    assert asyncio.run(crowd_out()) == b"", "it is closed without an answer"

@@ -14,7 +14,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 _PAUSE_FOR_EACH_REQUEST_SECONDS = 0.001
 _LONGEST_PAUSE_SECONDS = 0.02
 _PAUSE_IN_TROUBLE_SECONDS = 1.0
-_MOST_WITHOUT_A_REQUEST = 64
+MOST_WITHOUT_A_REQUEST = 64
+"""How many connections may wait for a whole request at once."""
 
 
 class Connection(H11Protocol):
@@ -57,7 +58,7 @@ class Connection(H11Protocol):
             self._wait_no_more()
         elif self not in self._without_a_request:
             self._without_a_request[self] = self.loop.call_later(self.within, self._give_up)
-            if len(self._without_a_request) > _MOST_WITHOUT_A_REQUEST:
+            if len(self._without_a_request) > MOST_WITHOUT_A_REQUEST:
                 next(iter(self._without_a_request))._give_up()  # noqa: SLF001 - one of its own kind
 
     def _is_at_work(self) -> bool:
