@@ -8,10 +8,12 @@ import pytest
 from widget_store.errors import WidgetStoreError
 from widget_store.shown import PlainRecord, as_html, failure_in_words, in_a_line, plain
 
+_StrangeError = type("\x1b[31m", (Exception,), {})
+
 
 class _Mute:
     def __str__(self) -> str:
-        raise RuntimeError("\x1b[31m")
+        raise _StrangeError("\x1b[31m")
 
 
 class _MuteError(Exception):
@@ -43,7 +45,7 @@ def test_a_long_text_is_cut_and_says_so() -> None:
 
 
 def test_a_value_without_a_text_is_told_by_its_type() -> None:
-    assert plain(_Mute()) == "(_Mute: asked for its text, it raised RuntimeError)"
+    assert plain(_Mute()) == "(_Mute: asked for its text, it raised \\x1b[31m)"
     assert plain(10**6000) == "(int: asked for its text, it raised ValueError)"
 
 
@@ -52,8 +54,8 @@ def test_a_value_without_a_text_is_told_by_its_type() -> None:
     [
         (ValueError("no stock"), "ValueError: no stock"),
         (ValueError(), "ValueError"),
-        (_MuteError(), "_MuteError: (_MuteError: asked for its text, it raised RuntimeError)"),
-        (type("\x1b[31m", (Exception,), {})("!"), "\\x1b[31m: !"),
+        (_MuteError(), "_MuteError: (_MuteError: asked for its text, it raised \\x1b[31m)"),
+        (_StrangeError("!"), "\\x1b[31m: !"),
         ("gASVCAAAAAAAAACM", "an error that can't be read"),
     ],
 )
@@ -83,4 +85,4 @@ def test_a_log_has_no_control_characters_in_its_words_nor_in_its_traceback() -> 
 
 def test_an_entry_whose_words_cant_be_made_is_told_as_that() -> None:
     record = PlainRecord("dbos", logging.ERROR, __file__, 1, "failed: %s", (_Mute(),), None)
-    assert record.getMessage() == "(a message without a text: asked for it, it raised RuntimeError)"
+    assert record.getMessage() == "(a message without a text: asked for it, it raised \\x1b[31m)"

@@ -64,7 +64,7 @@ class PlainRecord(logging.LogRecord):
         try:
             return plain(super().getMessage(), _LONGEST_LOG)
         except Exception as failure:  # noqa: BLE001 - a learner's __str__ may raise anything
-            return f"(a message without a text: asked for it, it raised {type(failure).__name__})"
+            return plain(f"(a message without a text: asked for it, it raised {type(failure).__name__})")
 
 
 def _as_python_writes_it(character: re.Match[str]) -> str:

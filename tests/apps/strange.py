@@ -1,28 +1,18 @@
-"""A checkout that does whatever its customer's key says: return, raise, or be called something strange."""
+"""A checkout that does what its customer's key says, up to a `_`: return, raise, or be called something strange."""
 
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from dbos import DBOS, SetWorkflowID
 
+from widget_store import transactions
 from widget_store.workflows import ORDER_ID, PAYMENT_ID
 
-HOSTILE = "\x1b[31m<script>alert(1)</script>\u202e\x07\r\x9b2J[/bold]🧨"
-"""Colours, a tag, text from right to left, a bell, a start of the line, a C1 control, rich's markup, and an emoji."""
+sys.path.append(str(Path(__file__).parents[2]))  # last: nothing else is taken from there
 
-
-class Unspeakable:
-    """An object without a text."""
-
-    def __repr__(self) -> str:
-        raise RuntimeError(HOSTILE)
-
-
-class UnspeakableError(Exception):
-    """An exception without a text."""
-
-    def __str__(self) -> str:
-        raise RuntimeError(HOSTILE)
+from tests.apps.strange_things import HOSTILE, NAMES, RAISED, RETURNED
 
 
 class OnlyHere:
@@ -32,50 +22,11 @@ class OnlyHere:
         self.note = HOSTILE
 
 
-RETURNED: dict[str, Callable[[], object]] = {
-    "nothing": lambda: None,
-    "empty": lambda: "",
-    "dict": lambda: {"order": HOSTILE},
-    "nan": lambda: float("nan"),
-    "huge-text": lambda: "x" * 3_000_000,
-    "huge-number": lambda: 10**6000,
-    "half-a-pair": lambda: "\ud83e",
-    "hostile": lambda: HOSTILE,
-    "nul": lambda: "a\0b",
-    "lines": lambda: "one\ntwo\r\n\tthree",
-    "unspeakable": Unspeakable,
-    "only-here": OnlyHere,
-    "other-digits": lambda: "²",
-}
-RAISED: dict[str, Callable[[], Exception]] = {
-    "raise-hostile": lambda: ValueError(HOSTILE),
-    "raise-nul": lambda: ValueError("a\0b"),
-    "raise-lines": lambda: ValueError("one\ntwo\r\n\tthree"),
-    "raise-huge": lambda: ValueError("x" * 1_000_000),
-    "raise-without-words": ValueError,
-    "raise-unspeakable": UnspeakableError,
-    "raise-half-a-pair": lambda: ValueError("\ud83e"),
-    "raise-a-strange-type": lambda: STRANGE_ERROR("!"),
-}
-NAMES = {
-    "named-hostile": HOSTILE,
-    "named-long": "n" * 10_000,
-    "named-emoji": "👩‍🚀 to the moon",
-    "named-right-to-left": "\u202eredro\u200f",
-    "named-like-a-point": "a/b#2.c/d [1] * ?",
-    "named-like-a-command": '"; $(touch owned) `touch owned`',
-    "named-in-lines": "one\ntwo",
-}
-STRANGE_ERROR: type[Exception] = type(HOSTILE, (Exception,), {})
-STRANGE_ERROR.__module__ = __name__
-globals()[HOSTILE] = STRANGE_ERROR  # so that it can be pickled
-
-
 @DBOS.step(name="create_order")
-def create_order(key: str) -> Any:
-    if key in RAISED:
-        raise RAISED[key]()
-    return RETURNED[key]() if key in RETURNED else 1
+def create_order(what: str) -> Any:
+    if what in RAISED:
+        raise RAISED[what]()
+    return OnlyHere() if what == "only-here" else RETURNED[what]()
 
 
 def _named(name: str) -> tuple[Callable[[], str], Callable[[], str]]:
@@ -95,21 +46,18 @@ BY_NAME = {key: _named(name) for key, name in NAMES.items()}
 
 @DBOS.workflow(name="checkout_workflow")
 def checkout_workflow(key: str) -> str:
-    create_order(key)
-    if key in NAMES:
-        step, workflow = BY_NAME[key]
+    what = key.partition("_")[0]
+    order_id = 1
+    if what in NAMES:
+        order_id = transactions.create_order()
+        step, workflow = BY_NAME[what]
         step()
-        with SetWorkflowID(f"{key}.{NAMES[key][:100]}"):
+        with SetWorkflowID(f"{key}.{NAMES[what][:100]}"):
             DBOS.start_workflow(workflow).get_result()
-        DBOS.set_event(NAMES[key], NAMES[key])
+        DBOS.set_event(NAMES[what], NAMES[what])
+        transactions.cancel_order(order_id)
+    else:
+        create_order(what)
     DBOS.set_event(PAYMENT_ID, key)
-    DBOS.set_event(ORDER_ID, "1")
+    DBOS.set_event(ORDER_ID, str(order_id))
     return key
-
-
-def never_satisfied(_connection: object) -> Iterator[str]:
-    """A rule of the author's, in words of the author's."""
-    yield HOSTILE
-
-
-INVARIANTS = [never_satisfied]
