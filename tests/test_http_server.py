@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import signal
 import socket
 from collections.abc import AsyncIterator
@@ -185,6 +186,58 @@ def test_a_connection_whose_request_is_at_work_is_left_alone() -> None:
             return await reader.readline()
 
     assert asyncio.run(told()).split()[1] == b"200"
+
+
+def test_a_client_that_does_not_read_what_it_asks_for_is_cut_off() -> None:
+    more_than_a_connection_holds = [b"x" * 1024**2] * 64
+
+    async def is_cut_off() -> bool:
+        gone = asyncio.Event()
+
+        async def much(_scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            for part in more_than_a_connection_holds:
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+            assert (await receive())["type"] == "http.disconnect"
+            gone.set()
+
+        async with connected(much) as (_, writer):
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            return await gone.wait()
+
+    assert asyncio.run(is_cut_off())
+
+
+class NoMoreFiles(socket.socket):
+    """A listener of a process that may open no more files."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.was_asked = asyncio.Event()
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        self.was_asked.set()
+        raise OSError(errno.EMFILE, "Too many open files")
+
+
+def test_a_server_that_may_open_no_more_files_fills_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    async def somebody_comes(listener: NoMoreFiles) -> None:
+        config = uvicorn.Config(answer, lifespan="off", log_config=None)
+        config.load()
+        server = HttpServer(config, listener, is_shared=False, on_ready=lambda _port: None)
+        server.lifespan = config.lifespan_class(config)
+        await server.startup(sockets=[listener])
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            with socket.create_connection(listener.getsockname()):
+                await listener.was_asked.wait()
+        await server.shutdown(sockets=[listener])
+
+    with NoMoreFiles() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        asyncio.run(somebody_comes(listener))
+    assert [record for record in caplog.records if record.name == "asyncio"] == []
 
 
 def test_who_has_waited_longest_makes_room_when_too_many_bring_no_request() -> None:
