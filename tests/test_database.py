@@ -1,14 +1,21 @@
 """Where the data lives: the embedded PostgreSQL that comes and goes with its users, and servers that fail."""
 
+import contextlib
 import os
+import re
+import shutil
 import signal
+import socket
+import struct
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import fasteners
 import psutil
+import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
@@ -27,6 +34,7 @@ from tests.support import (
 )
 from widget_store.cli import main
 from widget_store.databases import (
+    Database,
     at_url,
     drop_database,
     has_embedded_postgres,
@@ -36,8 +44,10 @@ from widget_store.databases import (
 )
 from widget_store.databases.embedded import embedded_postgres
 from widget_store.errors import DatabaseUnavailable
+from widget_store.machine import AS_ON_WINDOWS
 from widget_store.settings import Settings
 
+_SSL_REQUEST = bytes.fromhex("04d2162f")
 pytestmark = pytest.mark.skipif(not has_embedded_postgres(), reason="no embedded PostgreSQL on this platform")
 
 
@@ -168,6 +178,61 @@ def test_an_address_that_no_socket_of_ours_has_is_forgotten(
         with embedded_postgres(data_dir) as database:
             database.check()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow("starts a database")
+def test_a_stranger_who_listens_in_the_server_s_place_is_told_no_password_and_is_not_believed(data_dir: Path) -> None:
+    """As another account can where a folder of old temporary files was cleared away, or on a port of Windows."""
+    ask_for_password, let_in = 3, 0
+    with embedded_postgres(data_dir, hurry=True) as database:
+        passwords = re.findall(r"[^:]+$", (data_dir / "postgres" / "passwords").read_text(), re.MULTILINE)
+    for request in (ask_for_password, let_in):
+        with _listening_at(database) as stranger:
+            said: list[bytes] = []
+            answers = threading.Thread(target=_answer_as_postgresql, args=(stranger, request, said))
+            answers.start()
+            with pytest.raises(psycopg.OperationalError, match=r"require_auth|scram"):
+                database.connect()
+            answers.join(PATIENCE_SECONDS)
+        assert b"widget_store" in said[0]
+        assert not any(password.strip().encode() in b"".join(said) for password in passwords)
+
+
+@contextlib.contextmanager
+def _listening_at(database: Database) -> Iterator[socket.socket]:
+    """A socket where an embedded server was, for one client."""
+    address = make_url(database.url).query
+    if AS_ON_WINDOWS:
+        with socket.create_server((str(address["host"]), int(str(address["port"])))) as listener:
+            yield listener
+        return
+    folder = Path(str(address["host"]))
+    folder.mkdir()
+    try:
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(folder / f".s.PGSQL.{address['port']}"))
+            listener.listen()
+            yield listener
+    finally:
+        shutil.rmtree(folder)
+
+
+def _answer_as_postgresql(listener: socket.socket, request: int, said: list[bytes]) -> None:
+    """Answer a client's greeting with a request for authentication, and note all that it says."""
+    listener.settimeout(PATIENCE_SECONDS)
+    client, _ = listener.accept()
+    with client:
+        client.settimeout(PATIENCE_SECONDS)
+        said.append(client.recv(1000))
+        if said[0][4:8] == _SSL_REQUEST:  # over TCP it asks first
+            client.sendall(b"N")
+            said[0] = client.recv(1000)
+        client.sendall(b"R" + struct.pack("!II", 8, request))
+        with contextlib.suppress(ConnectionError):
+            while words := client.recv(1000):
+                said.append(words)
+                if words[:1] == b"p":
+                    return
 
 
 @pytest.mark.slow("a store waits five seconds before it says why")

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import signal
 import socket
 from collections.abc import AsyncIterator
@@ -12,7 +13,7 @@ import pytest
 import uvicorn
 
 from tests.support import PATIENCE_SECONDS
-from widget_store.http_server import Connection, HttpServer
+from widget_store.http_server import MOST_WITHOUT_A_REQUEST, Connection, HttpServer
 from widget_store.ports import listen
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -126,10 +127,18 @@ class InNoTime(Connection):
     within = 0.05
 
 
+class InHours(Connection):
+    """A connection that has all the time that it wants."""
+
+    within = 10_000.0
+
+
 @asynccontextmanager
-async def hasty(app: Any) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """A connection to a server without patience."""
-    config = uvicorn.Config(app, http=InNoTime, lifespan="off", log_config=None)
+async def connected(
+    app: Any, kind: type[Connection] = InNoTime
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A connection to a server without patience, or with another kind of it."""
+    config = uvicorn.Config(app, http=kind, lifespan="off", log_config=None)
     config.load()
     with listen("127.0.0.1", 0) as listener:
         server = HttpServer(config, listener, is_shared=True, on_ready=lambda _port: None)
@@ -154,7 +163,7 @@ def test_a_connection_that_brings_no_whole_request_is_closed_however_often_it_se
         await answer(_scope, receive, send)
 
     async def is_closed() -> bool:
-        async with hasty(wait_for_the_body) as (reader, writer):
+        async with connected(wait_for_the_body) as (reader, writer):
             writer.write(begin)
             while not reader.at_eof():
                 with contextlib.suppress(TimeoutError, ConnectionError):
@@ -172,8 +181,71 @@ def test_a_connection_whose_request_is_at_work_is_left_alone() -> None:
         await answer(scope, receive, send)
 
     async def told() -> bytes:
-        async with hasty(slow) as (reader, writer):
+        async with connected(slow) as (reader, writer):
             writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             return await reader.readline()
 
     assert asyncio.run(told()).split()[1] == b"200"
+
+
+def test_a_client_that_does_not_read_what_it_asks_for_is_cut_off() -> None:
+    more_than_a_connection_holds = [b"x" * 1024**2] * 64
+
+    async def is_cut_off() -> bool:
+        gone = asyncio.Event()
+
+        async def much(_scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            for part in more_than_a_connection_holds:
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+            assert (await receive())["type"] == "http.disconnect"
+            gone.set()
+
+        async with connected(much) as (_, writer):
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            return await gone.wait()
+
+    assert asyncio.run(is_cut_off())
+
+
+class NoMoreFiles(socket.socket):
+    """A listener of a process that may open no more files."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.was_asked = asyncio.Event()
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        self.was_asked.set()
+        raise OSError(errno.EMFILE, "Too many open files")
+
+
+def test_a_server_that_may_open_no_more_files_fills_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    async def somebody_comes(listener: NoMoreFiles) -> None:
+        config = uvicorn.Config(answer, lifespan="off", log_config=None)
+        config.load()
+        server = HttpServer(config, listener, is_shared=False, on_ready=lambda _port: None)
+        server.lifespan = config.lifespan_class(config)
+        await server.startup(sockets=[listener])
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            with socket.create_connection(listener.getsockname()):
+                await listener.was_asked.wait()
+        await server.shutdown(sockets=[listener])
+
+    with NoMoreFiles() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        asyncio.run(somebody_comes(listener))
+    assert [record for record in caplog.records if record.name == "asyncio"] == []
+
+
+def test_who_has_waited_longest_makes_room_when_too_many_bring_no_request() -> None:
+    async def crowd_out() -> bytes:
+        async with connected(answer, InHours) as (first, writer), contextlib.AsyncExitStack() as others:
+            for _ in range(MOST_WITHOUT_A_REQUEST):
+                _, other = await asyncio.open_connection(*writer.get_extra_info("peername"))
+                others.callback(other.close)
+            return await first.read()
+
+    assert asyncio.run(crowd_out()) == b"", "it is closed without an answer"

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import logging
 import signal
 import socket
@@ -14,7 +15,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 _PAUSE_FOR_EACH_REQUEST_SECONDS = 0.001
 _LONGEST_PAUSE_SECONDS = 0.02
 _PAUSE_IN_TROUBLE_SECONDS = 1.0
-_MOST_WITHOUT_A_REQUEST = 64
+MOST_WITHOUT_A_REQUEST = 64
+"""How many connections may wait for a whole request at once."""
 
 
 class Connection(H11Protocol):
@@ -22,14 +24,17 @@ class Connection(H11Protocol):
 
     uvicorn waits for a request without an end. A few hundred connections that send half of one would take all the files
     that the process may open, and nobody else could come in. So each has some seconds, and when too many have brought
-    no whole request, the one that has waited longest is closed. One whose request is at work is left alone.
+    no whole request, the one that has waited longest is closed. One whose request is at work is left alone, for as long
+    as its client reads the answers.
 
     Attributes:
-        within: Seconds for a whole request, head and body, from the connection's begin or from the answer before.
+        within: Seconds for a whole request, head and body, from the connection's begin or from the answer before; and
+            for the client to read what fills the connection.
     """
 
     within: ClassVar[float] = 10.0
     _without_a_request: ClassVar[dict["Connection", asyncio.TimerHandle]] = {}  # who has waited longest comes first
+    _unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Begin to wait for a request."""
@@ -46,9 +51,20 @@ class Connection(H11Protocol):
         super().on_response_complete()
         self._note()
 
+    def pause_writing(self) -> None:
+        """Begin to wait for the client to read."""
+        super().pause_writing()
+        self._unread = self.loop.call_later(self.within, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on: it has read."""
+        self._forget_unread()
+        super().resume_writing()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         self._wait_no_more()
+        self._forget_unread()
         super().connection_lost(exc)
 
     def _note(self) -> None:
@@ -57,7 +73,7 @@ class Connection(H11Protocol):
             self._wait_no_more()
         elif self not in self._without_a_request:
             self._without_a_request[self] = self.loop.call_later(self.within, self._give_up)
-            if len(self._without_a_request) > _MOST_WITHOUT_A_REQUEST:
+            if len(self._without_a_request) > MOST_WITHOUT_A_REQUEST:
                 next(iter(self._without_a_request))._give_up()  # noqa: SLF001 - one of its own kind
 
     def _is_at_work(self) -> bool:
@@ -68,6 +84,11 @@ class Connection(H11Protocol):
     def _wait_no_more(self) -> None:
         if (timer := self._without_a_request.pop(self, None)) is not None:
             timer.cancel()
+
+    def _forget_unread(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
 
     def _give_up(self) -> None:
         self._wait_no_more()
@@ -106,6 +127,7 @@ class HttpServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to answer, and say so."""
+        asyncio.get_running_loop().set_exception_handler(_tell)
         await super().startup(sockets)
         if self.started:
             if self._is_shared:
@@ -180,3 +202,14 @@ async def _readable(listener: socket.socket) -> None:
         await waits.wait()
     finally:
         loop.remove_reader(listener)
+
+
+def _tell(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Tell a failure of the loop, but not that no more files may be opened now: it goes on in a second.
+
+    It has then tried to take 2048 connections, and would tell each failure with a traceback. With a few hundred
+    connections, a client could fill the disk that the log is on.
+    """
+    failure = context.get("exception")
+    if not (isinstance(failure, OSError) and failure.errno in {errno.EMFILE, errno.ENFILE}):
+        loop.default_exception_handler(context)

@@ -28,7 +28,7 @@ def plain(value: object, at_most: int = _LONGEST) -> str:
     try:
         text = str(value).replace("\r\n", "\n")
     except Exception as failure:  # noqa: BLE001 - a learner's __str__ may raise anything
-        text = f"(a {type(value).__name__} without a text: asked for it, it raised {type(failure).__name__})"
+        text = f"({type(value).__name__}: asked for its text, it raised {type(failure).__name__})"
     more = len(text) - at_most
     cut = text if more <= 0 else f"{text[:at_most]}… ({more} more characters)"
     return _UNSAFE.sub(_as_python_writes_it, cut)
@@ -64,7 +64,7 @@ class PlainRecord(logging.LogRecord):
         try:
             return plain(super().getMessage(), _LONGEST_LOG)
         except Exception as failure:  # noqa: BLE001 - a learner's __str__ may raise anything
-            return f"(a message without a text: asked for it, it raised {type(failure).__name__})"
+            return plain(f"(a message without a text: asked for it, it raised {type(failure).__name__})")
 
 
 def _as_python_writes_it(character: re.Match[str]) -> str:

@@ -43,7 +43,10 @@ class FrontEnd:
 LAB = FrontEnd(
     "jupyterlab",
     "lab/tree/{}?reset",  # and no other notebook, whatever was open before
-    (f"--LabApp.app_settings_dir={ROOT / 'widget_store' / 'jupyterlab'}",),  # as `widget-store lab` has it
+    (  # as `widget-store lab` has them
+        f"--LabApp.app_settings_dir={ROOT / 'widget_store' / 'jupyterlab'}",
+        "--KernelManager.transport_encryption=auto",
+    ),
 )
 NOTEBOOK_7 = FrontEnd("notebook", "notebooks/{}")
 

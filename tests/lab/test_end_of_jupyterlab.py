@@ -1,18 +1,23 @@
 """The end of JupyterLab, however it comes: nothing that its kernels have started is left, no database either."""
 
 import contextlib
+import json
 import os
 import re
 import secrets
 import select
+import stat
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
 import pytest
+import zmq
+import zmq.utils.monitor
 from jupyter_client.blocking.client import BlockingKernelClient
 
 from tests.support import PATIENCE_SECONDS, environment, eventually, lives, new_key
@@ -33,21 +38,24 @@ class Lab:
 
     def __init__(self, folder: Path) -> None:
         self._runtime = folder / "runtime"
-        self._token = secrets.token_hex()
+        self.token = secrets.token_hex()
         self._mark = new_key()
         self._said = b""
         settings = {"WIDGET_STORE_DATA_DIR": str(folder / "data"), "JUPYTER_RUNTIME_DIR": str(self._runtime)}
         self.process, self.terminal = widget_store_in_a_terminal(
-            *("lab", str(folder / "course"), "--no-browser", f"--IdentityProvider.token={self._token}", "--port=0"),
+            *("lab", str(folder / "course"), "--no-browser", f"--IdentityProvider.token={self.token}", "--port=0"),
             env=environment(**settings, **{MARK: self._mark}),
         )
         self._is_closed = threading.Event()
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
         found = eventually(lambda: re.findall(rb"http://127\.0\.0\.1:\d+/", self._said), "JupyterLab")
-        url = bytes(found[0]).decode()
+        self._url = bytes(found[0]).decode()
         self._api = httpx.Client(
-            base_url=url, headers={"Authorization": f"token {self._token}"}, timeout=PATIENCE_SECONDS, trust_env=False
+            base_url=self._url,
+            headers={"Authorization": f"token {self.token}"},
+            timeout=PATIENCE_SECONDS,
+            trust_env=False,
         )
 
     def run(self, *cells: str) -> None:
@@ -66,8 +74,15 @@ class Lab:
             client.stop_channels()
 
     def status_of_kernels(self, **headers: str) -> int:
-        """The status of the answer to who asks for its kernels."""
-        return self._api.get("/api/kernels", headers=headers).status_code
+        """The status of the answer to a stranger, who has no cookie of JupyterLab's and asks for its kernels."""
+        url = f"{self._url}api/kernels"
+        return httpx.get(url, headers=headers, timeout=PATIENCE_SECONDS, trust_env=False).status_code
+
+    def connections_of_kernels(self) -> list[dict[str, Any]]:
+        """How to reach each kernel, keys included: only the learner may read that."""
+        files = list(self._runtime.glob("kernel-*.json"))
+        assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+        return [json.loads(file.read_text()) for file in files]
 
     def family(self) -> list[psutil.Process]:
         """All that belongs to it."""
@@ -136,12 +151,38 @@ OPENS = {"store": "opened = Store.fresh()", "workers": "opened = Workers.fresh(2
 
 
 def test_jupyterlab_lets_nobody_in_without_its_token_and_is_not_on_the_network(lab: Lab) -> None:
-    assert lab.status_of_kernels() == 200
-    assert lab.status_of_kernels(Authorization="") == 403
+    assert lab.status_of_kernels() == 403
     assert lab.status_of_kernels(Authorization="token wrong") == 403
+    assert lab.status_of_kernels(Authorization=f"token {lab.token}") == 200
     own = [each.laddr.ip for each in psutil.Process(lab.process.pid).net_connections("inet") if each.status == "LISTEN"]
     assert set(own) <= {"127.0.0.1", "::1"}
     assert own
+
+
+def test_nobody_who_connects_to_a_kernel_is_told_what_it_prints(lab: Lab) -> None:
+    lab.run("print('for the learner only')")
+    (connection,) = lab.connections_of_kernels()
+    keys = {"publickey": connection["curve_publickey"], "secretkey": connection["curve_secretkey"]}
+    assert listens(connection["iopub_port"], **keys, serverkey=connection["curve_publickey"])
+    assert not listens(connection["iopub_port"])
+    public, secret = (key.decode() for key in zmq.curve_keypair())
+    assert not listens(connection["iopub_port"], publickey=public, secretkey=secret, serverkey=public)
+
+
+def listens(port: int, **keys: str) -> bool:
+    """Whether who connects to a kernel's port, perhaps with keys, is told what it prints."""
+    refused = {event for event in zmq.Event if "HANDSHAKE_FAILED" in str(event.name)} | {zmq.Event.DISCONNECTED}
+    with zmq.Context() as context, context.socket(zmq.SUB) as stranger:
+        for name, key in keys.items():
+            setattr(stranger, f"curve_{name}", key.encode())
+        with stranger.get_monitor_socket() as monitor:
+            monitor.rcvtimeo = int(PATIENCE_SECONDS * 1000)
+            stranger.connect(f"tcp://127.0.0.1:{port}")
+            event = None
+            while event != zmq.Event.HANDSHAKE_SUCCEEDED and event not in refused:
+                event = zmq.Event(zmq.utils.monitor.recv_monitor_message(monitor)["event"])
+            stranger.disable_monitor()
+    return event not in refused
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,7 @@ class Place:
     def run(self, name: str, shortage: Shortage) -> "subprocess.CompletedProcess[str]":
         """Run a command in the environment of a row, to its end."""
         made_anew = [f"mount --bind {shlex.quote(str(self.home))} {HERE}"]
+        made_anew += [f"mount --bind {shlex.quote(folder)} {seen}" for folder, seen in self.installed().items()]
         if self.has_own_tmp:
             made_anew += [on("/tmp", "size=1g"), on("/dev/shm", "size=64k")]  # noqa: S108
         mounts = shortage.mounts.replace("$HERE", HERE) or ":"
@@ -162,12 +163,18 @@ class Place:
             eventually(lambda: not self.processes(), "the end of all its processes")
         return subprocess.CompletedProcess(command, started.returncode, said, "")
 
+    def installed(self) -> dict[str, str]:
+        """Where the folders of what is installed are seen, Jupyter's last: they may be below `/tmp`, too."""
+        folders = [*packages(), str(Path(sys.prefix) / "share" / "jupyter")]
+        return {folder: f"{HERE}/installed-{number}" for number, folder in enumerate(folders)}
+
     def variables(self) -> dict[str, str]:
-        path = os.pathsep.join([f"{HERE}/kit", *packages()])
+        *seen, jupyter = self.installed().values()
+        path = os.pathsep.join([f"{HERE}/kit", *seen])
         found = environment(
             PYTHONPATH=path, HOME=f"{HERE}/home", WIDGET_STORE_DATA_DIR=f"{HERE}/data", OF_THIS=self.mark
         )
-        return found | {"JUPYTER_PATH": str(Path(sys.prefix) / "share" / "jupyter"), "PYTHONDONTWRITEBYTECODE": "1"}
+        return found | {"JUPYTER_PATH": jupyter, "PYTHONDONTWRITEBYTECODE": "1"}
 
     def processes(self) -> list[psutil.Process]:
         """Those that a command has started and not ended; a database's, too."""
@@ -218,6 +225,8 @@ def place(public_folder: Path) -> Iterator[Place]:
         os.chown(home / name, account, account)
     home.chmod(0o755)
     made = Place(home, new_key(), account)
+    for seen in made.installed().values():
+        (home / Path(seen).name).mkdir()
     trial = subprocess.run(
         ["setpriv", f"--reuid={account}", f"--regid={account}", "--clear-groups", python(), "-c", "import dbos"],
         env=made.variables() | {"PYTHONPATH": os.pathsep.join([str(home / "kit"), *packages()])},

@@ -51,9 +51,22 @@ def jupyterlab_arguments(folder: Path, opened: Path, more: list[str]) -> list[st
         ours += _default_url(Path(root or folder), opened)
     if _value_of(more, "--LabApp.app_settings_dir") is None:
         ours.append(f"--LabApp.app_settings_dir={_SETTINGS}")
+    if _value_of(more, "--KernelManager.transport_encryption") is None and _kernels_can_encrypt():
+        ours.append("--KernelManager.transport_encryption=auto")
     if sys.platform != "win32" and os.geteuid() == 0:
         ours.append("--allow-root")
     return [*ours, *more]
+
+
+def _kernels_can_encrypt() -> bool:
+    """Whether what a kernel prints can be kept from other accounts, who may connect to its port as well as JupyterLab.
+
+    From jupyter_client 8.10 on, with a pyzmq that was built with CURVE.
+    """
+    import zmq
+    from jupyter_client.manager import KernelManager
+
+    return KernelManager.class_traits().keys() >= {"transport_encryption"} and zmq.has("curve")
 
 
 def _default_url(root: Path, opened: Path) -> list[str]:

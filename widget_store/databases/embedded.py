@@ -519,7 +519,9 @@ def _database_in(folder: Path, role: str, revive: Callable[[], Database] | None 
         "postgresql+psycopg",
         username=role,
         database=DATABASE,
-        query={**address, "passfile": str(folder / _PASSWORDS)},
+        # While the server is away, somebody else may listen there, and ask for the password. By SCRAM, nobody learns it
+        # who asks, and whoever answers has to know it, too.
+        query={**address, "passfile": str(folder / _PASSWORDS), "require_auth": "scram-sha-256"},
     ).render_as_string()
     return Database(url, url, f"embedded PostgreSQL in {folder}", server_folder=folder, revive=revive)
 

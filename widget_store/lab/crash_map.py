@@ -128,15 +128,15 @@ def _map(report: "Report", rows: dict[str, list[Cell]]) -> Table:
     table.add_column("crash points, step by step")
     table.add_column("safe", justify="right", no_wrap=True)
     for scenario, row in rows.items():
-        steps = by_step(row)
+        name, steps = Text(in_a_line(scenario)), by_step(row)
         safe = how_many_are_safe(row)
         if scenario in fails_anyway:
             failed = _letter(fails_anyway[scenario]).append(" even without a crash", "not bold")
-            table.add_row(Text(scenario), failed, safe)
+            table.add_row(name, failed, safe)
         elif all(cell.verdict == Verdict.SAFE for cell in row):
-            table.add_row(Text(scenario), _letters([group for step in steps.values() for group in step]), safe)
+            table.add_row(name, _letters([group for step in steps.values() for group in step]), safe)
         else:
-            table.add_row(Text(scenario), "", safe)
+            table.add_row(name, "", safe)
             for label, groups in steps.items():
                 table.add_row(Text(f"  {label}"), _letters(groups))  # a plain text might be taken for rich's markup
     return table
@@ -153,7 +153,7 @@ def _letter(verdict: Verdict) -> Text:
 def _tell(failure: Result, app_file: Path | None, console: Console) -> None:
     """A failure: where, what is wrong, and how to see it again."""
     console.print()
-    heading = f" {failure.scenario}: {in_a_line(failure.point) or 'even without a crash'}"
+    heading = f" {in_a_line(failure.scenario)}: {in_a_line(failure.point) or 'even without a crash'}"
     console.print(_letter(failure.verdict).append(heading, "bold"), soft_wrap=True)
     for line in [*(f"killed {describe(point)}" for point in failure.points), *what_is_wrong(failure)]:
         _print(f"    {line}", console)
@@ -178,7 +178,7 @@ def command(run: Result, app_file: Path | None) -> str:
     words = ["widget-store crash-test"]
     if app_file is not None:
         words.append(f'--app "{app_file}"')
-    words.append(f'--scenario "{run.scenario}"')
+    words.append(f"--scenario {_quoted(run.scenario)}")
     if run.points:
         words.append(f"--point {_quoted(run.points[0])}")
     if len(run.points) > 1:
@@ -186,9 +186,9 @@ def command(run: Result, app_file: Path | None) -> str:
     return " ".join(words)
 
 
-def _quoted(point: str) -> str:
-    """A crash point for a shell. Its step may be called by a learner, as in `$(reboot)`; `?` is any character."""
-    visible = "".join(each if plain(each) == each and each != "\n" else "?" for each in point)
+def _quoted(name: str) -> str:
+    """A name for a shell. It may be a learner's, as in `$(reboot)`; in that of a crash point, `?` is any character."""
+    visible = "".join(each if plain(each) == each and each != "\n" else "?" for each in name)
     return shlex.quote(visible) if set(visible) & set('"$`\\!') else f'"{visible}"'
 
 
@@ -197,7 +197,7 @@ def _quoted(point: str) -> str:
 
 def timeline(run: Result) -> str:
     """What each process of a run went through: up to its death, and after the recovery; and the verdict."""
-    lines = [f"{run.scenario}: {in_a_line(run.point, _LONGEST_LINE) or 'no crash'}"]
+    lines = [f"{in_a_line(run.scenario)}: {in_a_line(run.point, _LONGEST_LINE) or 'no crash'}"]
     kills = list(run.points)
     for number, life in enumerate(run.lives, start=1):
         lines += ["", f"process {number}{', which recovers the workflows' if number > 1 else ''}"]

@@ -115,7 +115,9 @@ class CrashMap(Panel):
         self._scenarios = {scenario.name: scenario for scenario in scenarios}
         self._rows = cells(report)
         self.picture = widgets.HTML(layout=widgets.Layout(width="100%"))
-        self.scenario = widgets.Dropdown(options=list(self._rows), description="Scenario")
+        self.scenario = widgets.Dropdown(
+            options=[(in_a_line(each), each) for each in self._rows], description="Scenario"
+        )
         self.point = widgets.Dropdown(
             description="Killed at", layout=widgets.Layout(width="520px", max_width="calc(100% - 4px)")
         )
@@ -137,7 +139,7 @@ class CrashMap(Panel):
 
     def __repr__(self) -> str:
         """The verdict on each scenario: what does not change from one test to the next."""
-        verdicts = (f"{scenario} {in_words(self._verdict_on(scenario))}" for scenario in self._rows)
+        verdicts = (f"{in_a_line(scenario)} {in_words(self._verdict_on(scenario))}" for scenario in self._rows)
         return f"CrashMap: {', '.join(verdicts)}"
 
     def _verdict_on(self, scenario: str) -> Verdict:

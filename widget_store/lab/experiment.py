@@ -17,6 +17,7 @@ from widget_store.lab.scenarios import SCENARIOS, Scenario
 from widget_store.lab.state import State
 from widget_store.processes import warm_processes
 from widget_store.settings import read_settings
+from widget_store.shown import in_a_line
 
 _CUSTOMER = "anna"  # in every scenario she is the first to buy
 
@@ -65,7 +66,8 @@ class Crash:
     lives: tuple[tuple[str, ...], ...] = ()
 
     def __repr__(self) -> str:
-        return f"Crash at {' then '.join(self.points)}: {'; '.join(self.violations) or 'every invariant holds'}"
+        points = " then ".join(map(in_a_line, self.points))
+        return f"Crash at {points}: {'; '.join(self.violations) or 'every invariant holds'}"
 
 
 def crash_at(*points: str, story: str | Scenario = "paid", app: str | Path | None = None) -> Crash:

@@ -273,7 +273,7 @@ class Workers:
         }
         moments = sorted(moment for span in spans.values() for moment in span)
         records = [
-            (workflow_id, moments.index(begins) + 1, moments.index(ends) + 1)
+            (in_a_line(workflow_id), moments.index(begins) + 1, moments.index(ends) + 1)
             for workflow_id, (begins, ends) in sorted(spans.items(), key=lambda item: item[1])
         ]
         return pd.DataFrame(records, columns=["dispatch", "first step", "last step"]).set_index("dispatch")
