@@ -30,6 +30,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
+    "launch_buttons",
     "words_of_pictures",
     "written_files",
 ]
@@ -56,7 +57,9 @@ html_show_sourcelink = False
 copybutton_exclude = ".linenos, .gp, .go"
 
 # Where a pages host builds this, it says whose repository it is; launch buttons and links to the sources need that.
-_repository = os.environ.get("GITHUB_REPOSITORY", "")
+launch_repository = os.environ.get("GITHUB_REPOSITORY", "")
+# A pull request's own branch may be in another repository: its preview leads to the branch that it is for.
+launch_branch = os.environ.get("GITHUB_BASE_REF") or os.environ.get("GITHUB_REF_NAME") or "main"
 html_theme_options = {
     "show_navbar_depth": 1,
     "show_toc_level": 2,
@@ -65,12 +68,11 @@ html_theme_options = {
     "use_download_button": True,
     **(
         {
-            "repository_url": f"https://github.com/{_repository}",
-            "repository_branch": os.environ.get("GITHUB_REF_NAME", "main"),
+            "repository_url": f"https://github.com/{launch_repository}",
+            "repository_branch": launch_branch,
             "use_repository_button": True,
-            "launch_buttons": {"binderhub_url": "https://mybinder.org", "notebook_interface": "jupyterlab"},
         }
-        if _repository
+        if launch_repository
         else {}
     ),
 }

@@ -1,5 +1,6 @@
 """The book: `make book` makes it without a warning, and each of its pages is for everybody."""
 
+import os
 import re
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.support import ROOT
-from widget_store.course import files
+from widget_store.course import files, learners_copy
 
 pytestmark = [
     pytest.mark.browser,
@@ -22,11 +23,32 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def book(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of its pages."""
-    folder = tmp_path_factory.mktemp("book") / "html"
+    return make_book(tmp_path_factory.mktemp("book") / "html")
+
+
+def make_book(folder: Path, **of_github: str) -> Path:
+    """Make it as `make book` does, with what a workflow of GitHub says of the repository."""
     command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-n", "-c", "docs", ".", str(folder)]
-    made = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("GITHUB_")} | of_github
+    made = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
     assert (made.returncode, made.stderr) == (0, "")
     return folder
+
+
+def test_a_published_lesson_has_buttons_that_open_the_learners_copy_on_binder_and_the_course_in_codespaces(
+    tmp_path: Path, book: Path
+) -> None:
+    published = make_book(tmp_path / "html", GITHUB_REPOSITORY="a-teacher/widgets", GITHUB_REF_NAME="spring/2027")
+    for lesson in files.lessons():
+        page = (published / "notebooks" / f"{lesson.stem}.html").read_text(encoding="utf-8")
+        place = f"lab/tree/{learners_copy.FOLDER}/{lesson.name}"
+        assert re.findall(r'href="(https://(?:mybinder|codespaces)[^"]+)"', page) == [
+            f"https://mybinder.org/v2/gh/a-teacher/widgets/spring%2F2027?urlpath={place}",
+            "https://codespaces.new/a-teacher/widgets/tree/spring/2027?quickstart=1",
+        ]
+    assert "mybinder.org" not in (published / "docs" / "reference.html").read_text(encoding="utf-8")
+    of_nobody_in_particular = (book / "notebooks" / "00_start_here.html").read_text(encoding="utf-8")
+    assert "mybinder.org" not in of_nobody_in_particular
 
 
 def test_it_has_every_lesson_and_every_guide_and_no_link_that_leads_nowhere(book: Path) -> None:
