@@ -41,6 +41,7 @@ nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # outputs hold no widgets: not
 myst_enable_extensions = ["attrs_block", "colon_fence", "deflist"]
 myst_heading_anchors = 3
 
+default_role = "code"  # what is in backticks in a docstring
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"

@@ -1,5 +1,7 @@
 """The book: `make book` makes it without a warning, and each of its pages is for everybody."""
 
+import ast
+import html
 import os
 import re
 import subprocess
@@ -11,6 +13,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.support import ROOT
+from tests.tools.notebooks import imported_from_the_kit
 from widget_store.course import files, learners_copy
 
 pytestmark = [
@@ -64,6 +67,19 @@ def test_it_has_every_lesson_and_every_guide_and_no_link_that_leads_nowhere(book
     assert dead == []
 
 
+def test_its_reference_describes_every_name_that_a_lesson_imports_and_what_it_calls_a_type_is_one(book: Path) -> None:
+    page = (book / "docs" / "python.html").read_text(encoding="utf-8")
+    for name in imported_from_the_kit():
+        (described,) = re.findall(rf'<dt class="sig [^>]*id="{re.escape(name)}">.*?</dt>\s*<dd>(.*?)</dd>', page, re.S)
+        assert described.strip().startswith("<p>"), f"{name} has no docstring"
+    # "The order: its id" as a docstring's first line would be taken for a type and a text.
+    fields = re.findall(r'<dt class="field-\w+">(?:Type|Return type)<.*?<dd[^>]*>(.*?)</dd>', page, re.S)
+    types = [html.unescape(re.sub("<[^>]+>", "", field)).strip() for field in fields]
+    assert types
+    for each in types:
+        ast.parse(each.replace("…", "..."), mode="eval")
+
+
 def test_the_picture_of_a_panel_has_its_words(book: Path) -> None:
     page = (book / "notebooks" / "04_crash_lab.html").read_text(encoding="utf-8")
     assert 'alt="CrashLab: ' in page
@@ -80,10 +96,10 @@ def test_it_can_be_read_by_everybody_and_a_file_that_a_cell_writes_has_its_name(
     expect(page.locator(".written-file").first).to_have_text("work/two_steps.py")
     expect(page.get_by_text("%%writefile")).to_have_count(0)
     found = {}
-    for html in sorted([*book.glob("docs/*.html"), *book.glob("notebooks/*.html"), book / "INSTRUCTORS.html"]):
-        page.goto(html.as_uri())
+    for file in sorted([*book.glob("docs/*.html"), *book.glob("notebooks/*.html"), book / "INSTRUCTORS.html"]):
+        page.goto(file.as_uri())
         if barrier := barriers(page, "article"):
-            found[html.name] = barrier
+            found[file.name] = barrier
     assert found == {}
 
 
@@ -92,8 +108,8 @@ def test_it_can_be_read_by_everybody_and_a_file_that_a_cell_writes_has_its_name(
 def test_no_page_is_wider_than_the_window(book: Path, page: Page, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 900})
     wide = []
-    for html in sorted([*book.glob("docs/*.html"), *book.glob("notebooks/*.html"), *book.glob("[A-Z]*.html")]):
-        page.goto(html.as_uri())
+    for file in sorted([*book.glob("docs/*.html"), *book.glob("notebooks/*.html"), *book.glob("[A-Z]*.html")]):
+        page.goto(file.as_uri())
         if page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):
-            wide.append(html.name)
+            wide.append(file.name)
     assert wide == []
