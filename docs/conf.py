@@ -30,6 +30,8 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
+    "empty_outputs",
+    "figures",
     "launch_buttons",
     "words_of_pictures",
     "written_files",
@@ -46,6 +48,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True
+toc_object_entries_show_parents = "hide"  # the margin is narrow
 napoleon_google_docstring, napoleon_numpy_docstring = True, False
 nitpick_ignore_regex = [("py:.*", r".*")]  # types of other packages; that a page or a heading is there is checked
 
@@ -53,7 +56,7 @@ html_theme = "sphinx_book_theme"
 html_title = "Widget store"
 html_extra_path = ["_root"]  # at the site's root, a page that leads to the first one
 html_static_path = ["_static"]
-html_css_files = ["book.css"]
+html_css_files, html_js_files = ["book.css"], ["book.js"]
 html_show_sourcelink = False
 copybutton_exclude = ".linenos, .gp, .go"
 

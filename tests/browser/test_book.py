@@ -86,30 +86,55 @@ def test_the_picture_of_a_panel_has_its_words(book: Path) -> None:
     assert re.findall(r'alt="[^"]*\.png"', page) == []
 
 
-@pytest.mark.nightly("looks at each page, in two themes")
-def test_it_can_be_read_by_everybody_and_a_file_that_a_cell_writes_has_its_name(
-    book: Path, page: Page, barriers: Callable[[Page, str], str]
-) -> None:
+def test_a_file_that_a_cell_writes_has_its_name(book: Path, page: Page) -> None:
     page.goto((book / "index.html").as_uri())
     expect(page).to_have_url((book / "docs" / "index.html").as_uri())
     page.get_by_role("link", name="03 The checkout workflow").first.click()
     expect(page.locator(".written-file").first).to_have_text("work/two_steps.py")
     expect(page.get_by_text("%%writefile")).to_have_count(0)
+
+
+def pages(book: Path) -> list[Path]:
+    """Every page but those that Sphinx adds: the index of names, and the search."""
+    return sorted([*book.glob("docs/*.html"), *book.glob("notebooks/*.html"), *book.glob("[A-Z]*.html")])
+
+
+@pytest.mark.nightly("looks at each page, in two themes")
+@pytest.mark.parametrize("width", [400, 1400])
+def test_it_can_be_read_by_everybody(book: Path, page: Page, barriers: Callable[[Page, str], str], width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 1000})
     found = {}
-    for file in sorted([*book.glob("docs/*.html"), *book.glob("notebooks/*.html"), book / "INSTRUCTORS.html"]):
+    for file in pages(book):
         page.goto(file.as_uri())
         if barrier := barriers(page, "article"):
             found[file.name] = barrier
     assert found == {}
 
 
-@pytest.mark.nightly("looks at each page, twice")
-@pytest.mark.parametrize("width", [400, 1400])
-def test_no_page_is_wider_than_the_window(book: Path, page: Page, width: int) -> None:
+_ODD = """article => [...article.querySelectorAll("img")]
+    .filter(({clientWidth, clientHeight, naturalWidth, naturalHeight}) =>
+        Math.abs(clientWidth / clientHeight / (naturalWidth / naturalHeight) - 1) > 0.02)
+    .map(picture => `out of shape: ${picture.alt}`)
+    .concat([...article.querySelectorAll(".cell_output pre")].filter(output => !output.textContent.trim())
+        .map(() => "an empty output"))
+    .concat([...article.querySelectorAll("img")].filter(picture => {
+        const box = picture.closest(".cell_output, p, .figure-of-a-lesson");
+        return !box || picture.clientWidth > box.clientWidth + 1 && getComputedStyle(box).overflowX !== "auto";
+    }).map(picture => `cut off: ${picture.alt}`))"""
+
+
+@pytest.mark.nightly("looks at each page, three times")
+@pytest.mark.parametrize("width", [400, 800, 1400])
+def test_no_page_is_wider_than_the_window_and_each_picture_keeps_its_shape_or_scrolls(
+    book: Path, page: Page, width: int
+) -> None:
     page.set_viewport_size({"width": width, "height": 900})
     wide = []
-    for file in sorted([*book.glob("docs/*.html"), *book.glob("notebooks/*.html"), *book.glob("[A-Z]*.html")]):
+    odd = {}
+    for file in pages(book):
         page.goto(file.as_uri())
         if page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):
             wide.append(file.name)
-    assert wide == []
+        if found := page.locator("article").first.evaluate(_ODD):
+            odd[file.name] = found
+    assert (wide, odd) == ([], {})
