@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -58,12 +59,19 @@ def test_it_has_every_lesson_and_every_guide_and_no_link_that_leads_nowhere(book
     pages = {path.relative_to(book).as_posix() for path in book.rglob("*.html") if "_static" not in path.parts}
     assert {f"notebooks/{lesson.stem}.html" for lesson in files.lessons()} <= pages
     assert {f"docs/{path.stem}.html" for path in (ROOT / "docs").glob("*.md")} <= pages
-    dead = [
-        (page, target)
-        for page in pages
-        for target in re.findall(r'(?:href|src)="([^"#?]+)', (book / page).read_text(encoding="utf-8"))
-        if not re.match(r"\w+:|//", target) and not ((book / page).parent / target).exists()
-    ]
+    texts = {(book / page).resolve(): (book / page).read_text(encoding="utf-8") for page in pages}
+    places = {
+        page: {html.unescape(name) for name in re.findall(r'\bid="([^"]+)"', text)} for page, text in texts.items()
+    }
+    dead = []
+    for page, text in texts.items():
+        for link in re.findall(r'(?:href|src)="([^"]+)"', text):
+            target, _, place = html.unescape(link).partition("#")
+            if re.match(r"\w+:|//", target):
+                continue
+            file = (page.parent / target.partition("?")[0]).resolve() if target else page
+            if not file.exists() or (place and file in places and unquote(place) not in places[file]):
+                dead.append((page.name, link))
     assert dead == []
 
 
