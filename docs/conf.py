@@ -30,6 +30,9 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
+    "empty_outputs",
+    "figures",
+    "launch_buttons",
     "words_of_pictures",
     "written_files",
 ]
@@ -40,10 +43,12 @@ nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # outputs hold no widgets: not
 myst_enable_extensions = ["attrs_block", "colon_fence", "deflist"]
 myst_heading_anchors = 3
 
+default_role = "code"  # what is in backticks in a docstring
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True
+toc_object_entries_show_parents = "hide"  # the margin is narrow
 napoleon_google_docstring, napoleon_numpy_docstring = True, False
 nitpick_ignore_regex = [("py:.*", r".*")]  # types of other packages; that a page or a heading is there is checked
 
@@ -51,12 +56,14 @@ html_theme = "sphinx_book_theme"
 html_title = "Widget store"
 html_extra_path = ["_root"]  # at the site's root, a page that leads to the first one
 html_static_path = ["_static"]
-html_css_files = ["book.css"]
+html_css_files, html_js_files = ["book.css"], ["book.js"]
 html_show_sourcelink = False
 copybutton_exclude = ".linenos, .gp, .go"
 
 # Where a pages host builds this, it says whose repository it is; launch buttons and links to the sources need that.
-_repository = os.environ.get("GITHUB_REPOSITORY", "")
+launch_repository = os.environ.get("GITHUB_REPOSITORY", "")
+# A pull request's own branch may be in another repository: its preview leads to the branch that it is for.
+launch_branch = os.environ.get("GITHUB_BASE_REF") or os.environ.get("GITHUB_REF_NAME") or "main"
 html_theme_options = {
     "show_navbar_depth": 1,
     "show_toc_level": 2,
@@ -65,12 +72,11 @@ html_theme_options = {
     "use_download_button": True,
     **(
         {
-            "repository_url": f"https://github.com/{_repository}",
-            "repository_branch": os.environ.get("GITHUB_REF_NAME", "main"),
+            "repository_url": f"https://github.com/{launch_repository}",
+            "repository_branch": launch_branch,
             "use_repository_button": True,
-            "launch_buttons": {"binderhub_url": "https://mybinder.org", "notebook_interface": "jupyterlab"},
         }
-        if _repository
+        if launch_repository
         else {}
     ),
 }

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
-from tests.tools.notebooks import all_notebooks
+from tests.tools.notebooks import all_notebooks, imported_from_the_kit
+from tests.tools.readme_pictures import PICTURES as README_PICTURES
 from widget_store.cli import _parser
 from widget_store.lab.checks import all_exercises
 from widget_store.settings import PREFIX, Settings
@@ -102,6 +104,28 @@ def test_the_readme_has_every_notebook_in_its_order_and_counts_the_exercises() -
     told = [match[1] for row in rows("The course", "README.md") if (match := re.search(r"\((notebooks/.+?)\)", row[0]))]
     assert told == [f"notebooks/{lesson.name}" for lesson in all_notebooks()]
     assert f"Their {len(all_exercises())} exercises" in (ROOT / "README.md").read_text()
+
+
+def test_the_reference_of_python_has_every_name_that_a_lesson_imports() -> None:
+    text = (ROOT / "docs" / "python.md").read_text()
+    told = set(re.findall(r"^\.\. auto(?:function|class|data|exception):: ([\w.]+)", text, re.MULTILINE))
+    for module, names in re.findall(r"^\.\. automodule:: ([\w.]+)\n   :members: (.+)$", text, re.MULTILINE):
+        told |= {f"{module}.{name}" for name in names.split(", ")}
+    used = imported_from_the_kit()
+    assert {"widget_store.lab.Store", "widget_store.doctor.summary", "widget_store.workflows.pace"} <= used
+    assert sorted(used - told) == []
+
+
+def test_the_readme_shows_a_crash_and_then_its_recovery_in_words_too_and_in_small_files() -> None:
+    shown = re.findall(r"!\[([^\]]+)\]\(([^)]+)\)", (ROOT / "README.md").read_text())
+    assert [ROOT / file for _, file in shown] == list(README_PICTURES)
+    (crash, _), (recovery, _) = shown
+    assert "dead" in crash
+    assert "DISPATCHED" in recovery
+    assert sum(file.stat().st_size for file in README_PICTURES) < 250_000
+    for file in README_PICTURES:
+        with Image.open(file) as picture:
+            assert picture.mode == "P", "a palette: it is a third of the size"
 
 
 def test_the_citation_is_of_this_version() -> None:

@@ -207,8 +207,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--application-version",
         metavar="TEXT",
-        help="the version of the workflows' code (1); an order that began with another version waits for that one; "
-        "auto: a hash of the source",
+        help="the version of the workflows' code, which the kit pins; an order that began with another version waits "
+        "for that one; auto: a hash of the source",
     )
     command.add_argument("--fresh", action="store_true", help="reset the store first: a full shelf and no orders")
     command.add_argument(

@@ -242,7 +242,7 @@ def examine() -> bool:
 
 
 def summary() -> str:
-    """What a lesson needs to know: a line when no check has failed, or each failure with its fix."""
+    """Run the doctor, and return one line when no check has failed, or each failure with its fix."""
     outcomes = {name: _outcome(check) for name, check in CHECKS.items()}
     failures = [
         f"{word}  {name}: {found}\n{textwrap.indent(fix, '      ')}"

@@ -268,7 +268,11 @@ def _start(checkout_workflow: CheckoutWorkflow, key: str) -> None:
 
 
 def signature_of(secret: str, payment_id: str, status: str) -> str:
-    """The signature of a payment's report, made with the secret that the payment provider and the store share."""
+    """Return the signature of a payment report, for the header `X-Widget-Signature`.
+
+    It is the HMAC-SHA256 of `PAYMENT_ID/STATUS`, in hex, made with the secret that the payment provider and the store
+    share.
+    """
     return hmac.new(secret.encode(), f"{payment_id}/{status}".encode(), hashlib.sha256).hexdigest()
 
 

@@ -6,7 +6,7 @@ _LONGEST = 20_000  # some have the last lines of a store's output, or the names 
 
 
 class WidgetStoreError(Exception):
-    """What happened, why, and how to fix it, in words for the person at the keyboard.
+    """Every error of the kit is one of these. It says what happened, why, and how to fix it.
 
     Some of the words may be a learner's, from an exception for example: control characters in them are written out.
     """
@@ -44,7 +44,7 @@ class StoreRunning(WidgetStoreError):
 
 
 class AppFileError(WidgetStoreError):
-    """The file given with `--app` can't be used as a store."""
+    """The file with a checkout of your own can't be used."""
 
 
 class StoreDidNotStart(WidgetStoreError):

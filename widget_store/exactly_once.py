@@ -37,17 +37,20 @@ def bind(datasource: SQLAlchemyDatasource) -> None:
 def transaction(function: Callable[P, R]) -> Callable[P, R]:
     """Make a function an exactly-once step: its SQL and its receipt commit together, or not at all.
 
-    Inside, `sql_session()` is the session to work with. In a workflow the function runs once, and a recovered workflow
-    gets its recorded result; outside a workflow, and in the body of a plain step, it is an ordinary transaction. The
-    isolation is READ COMMITTED on PostgreSQL, where a single conditional `UPDATE` sees the latest row; SQLite has one
-    writer at a time anyway. Called by another transaction, the function is a part of it: its work commits with the
-    other's.
+    Inside, `sql_session()` is the session to work with.
+
+    - In a workflow, its work is committed once. A recovered workflow gets its recorded result.
+    - Outside a workflow, and in the body of a plain step, it is an ordinary transaction.
+    - Called by another transaction, it is a part of it: its work commits with the other's.
+
+    The isolation is READ COMMITTED on PostgreSQL, where a single conditional `UPDATE` sees the latest row. SQLite has
+    one writer at a time.
 
     Args:
         function: A plain function. Its arguments and its result must be picklable.
 
-    Raises:
-        DBOSException: When the decorated function is called before the store is launched.
+    Returns:
+        The function, to be called as before. It raises `DBOSException` when no store is launched in this process.
     """
 
     def named(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -69,7 +72,12 @@ def transaction(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def sql_session() -> Session:
-    """The SQLAlchemy session of the transaction that is running; its commit is `transaction`'s business, not yours."""
+    """Return the SQLAlchemy session of the `transaction` that is running. Do not commit it: `transaction` does.
+
+    Raises:
+        DBOSException: When no store is launched in this process.
+        AssertionError: When no transaction is running. This one is DBOS's.
+    """
     return _bound().sql_session()
 
 

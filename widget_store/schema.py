@@ -6,6 +6,7 @@ from enum import IntEnum
 import sqlalchemy as sa
 
 PRODUCT_ID = 1
+"""The id of the one product."""
 FULL_SHELF = 100
 """How many widgets a full shelf holds."""
 DISPATCH_STEPS = 10
@@ -27,6 +28,7 @@ def utc_now() -> datetime:
 
 
 metadata = sa.MetaData()
+"""The store's tables. A file with a checkout of its own may add tables to it, and they are created with these."""
 
 products = sa.Table(
     "products",
@@ -40,6 +42,7 @@ products = sa.Table(
     sa.Column("stock_added", sa.Integer, nullable=False),
     sa.CheckConstraint("inventory >= 0", name="inventory_is_never_below_zero"),
 )
+"""The table of the one product, with its `inventory`, `price` and `stock_added`."""
 
 orders = sa.Table(
     "orders",
@@ -51,6 +54,7 @@ orders = sa.Table(
     sa.Column("progress_remaining", sa.Integer, nullable=False, default=DISPATCH_STEPS),
     sqlite_autoincrement=True,  # an order id is never given twice, on SQLite either
 )
+"""The table of all orders, with `order_id`, `order_status`, `last_update_time` in UTC, and `progress_remaining`."""
 
 
 _MY_TURN = {

@@ -20,22 +20,28 @@ from widget_store.transactions import (
 )
 
 PAYMENT_ID = "payment_id"
-"""The event that tells the customer's browser where to pay; its value is None when there is nothing to pay for."""
+"""The event with which a checkout publishes its payment id. Its value is None when there is nothing to pay for."""
 ORDER_ID = "order_id"
-"""The event that tells how the checkout ended: its value is the order's id, as text."""
+"""The event with which a checkout ends. Its value is the order's id, as text."""
 PAYMENT_STATUS = "payment_status"
-"""The topic on which the payment is reported: the message is "paid" or "failed"."""
+"""The topic on which a payment is reported. The message is "paid" or "failed"."""
 
 
 @dataclass
 class Pace:
-    """How long the workflows wait, in seconds; the server sets these from the settings before it launches DBOS."""
+    """How long the workflows wait, in seconds. The server sets these from the settings before it launches DBOS.
+
+    Attributes:
+        payment_timeout: How long a checkout waits for its payment.
+        dispatch_interval: How long each dispatch step takes.
+    """
 
     payment_timeout: float = 60.0
     dispatch_interval: float = 1.0
 
 
 pace = Pace()
+"""How long the workflows of this process wait. A checkout of your own reads it, too."""
 
 
 @DBOS.workflow(name="checkout_workflow")

@@ -1,10 +1,13 @@
 """The storefront page in a real browser: a whole purchase, with a crash in the middle."""
 
+import io
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Page, Route, expect
 
 from tests.support import Books, Serving, serving
@@ -109,6 +112,19 @@ def test_nothing_on_the_page_keeps_anybody_out(shop: Page, barriers: Barriers) -
 
 def _store_is_away(route: Route) -> None:
     route.abort()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("forced", ["none", "active"])
+def test_how_far_a_dispatch_is_can_be_seen_also_where_colours_are_forced(
+    shop: Page, scheme: Literal["light", "dark"], forced: Literal["none", "active"]
+) -> None:
+    shop.emulate_media(color_scheme=scheme, forced_colors=forced)
+    shop.evaluate("document.body.innerHTML = '<progress max=10 value=5></progress>'")
+    with Image.open(io.BytesIO(shop.locator("progress").screenshot())) as bar:
+        middle = bar.convert("L").tobytes()[bar.width * (bar.height // 2) :]
+    done, to_do = middle[bar.width // 4], middle[bar.width * 3 // 4]
+    assert abs(done - to_do) > 50
 
 
 def test_a_declined_purchase_gives_the_widget_back_and_the_next_one_is_new(shop: Page) -> None:

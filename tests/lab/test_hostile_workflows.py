@@ -179,7 +179,7 @@ def test_several_workers_their_panel_and_their_tables_show_what_workflows_did(
     def click(what: str) -> None:
         monkeypatch.setattr(workers, "buy", partial(Workers.buy, workers, a_purchase(what)))
         panel.buy.click()
-        assert ("⚠ Refused" if what in RAISED else "Bought at") in panel.message.value
+        assert ("⚠ Refused" if what in RAISED else "You bought at") in panel.message.value
         must_be_a_harmless_panel(panel)
 
     click("raise-hostile")

@@ -1,5 +1,6 @@
 """The lessons as files: which there are, a copy to run them in, and how they are executed and written."""
 
+import ast
 import base64
 import contextlib
 import html
@@ -8,6 +9,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import nbformat
@@ -39,6 +41,33 @@ def pictured(lesson: Path) -> list[nbformat.NotebookNode]:
     """Return the stored outputs of a lesson that are panels: a picture of each is stored with it."""
     outputs = [output for cell in nbformat.read(lesson, as_version=4).cells for output in cell.get("outputs", [])]
     return [output for output in outputs if output.get("data", {}).get("text/plain", "").startswith(PANELS)]
+
+
+def imported_from_the_kit() -> set[str]:
+    """Return the full names of all that the lessons and their solutions import from the kit.
+
+    Of a module that is imported, they are those of what is used of it.
+    """
+    sources = [file.read_text(encoding="utf-8") for file in NOTEBOOKS.glob("solutions/**/*.py")]
+    for lesson in all_notebooks():
+        cells = [cell for cell in nbformat.read(lesson, as_version=4).cells if cell.cell_type == "code"]
+        sources.append("\n".join(re.sub(r"^%.*$", "", cell.source, flags=re.M) for cell in cells))
+    return {name for source in sources for name in _imported_from_the_kit(ast.parse(source))}
+
+
+def _imported_from_the_kit(tree: ast.Module) -> Iterator[str]:
+    modules = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("widget_store"):
+            for each in node.names:
+                full = f"{node.module}.{each.name}"
+                if node.module == "widget_store" and find_spec(full):
+                    modules[each.asname or each.name] = full
+                else:
+                    yield full
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
+            yield f"{modules[node.value.id]}.{node.attr}"
 
 
 @contextlib.contextmanager

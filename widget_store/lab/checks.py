@@ -37,7 +37,7 @@ class Wrong(Exception):
 
 @dataclass(frozen=True)
 class Exercise:
-    """One exercise. Calling it checks the learner's work.
+    """One exercise. `check.NAME()` checks your file, and `check.NAME(answer)` checks your answer.
 
     Attributes:
         name: Its name, which is also that of its solution and of the learner's file.
@@ -71,7 +71,7 @@ class Exercise:
         return SOLUTIONS / "start" / f"{self.name}.py"
 
     def __call__(self, answer: object = ...) -> None:
-        """Check the learner's work, and say what was seen."""
+        """Check your file or your answer, and print what was seen. An error is printed, too."""
         outcome, words = self.outcome(answer)
         Progress(WORK).note(self.name, outcome)
         print(wrapped(f"{outcome.value} {plain(words)}", "  "))
@@ -170,7 +170,7 @@ def all_exercises() -> list[Exercise]:
 
 
 class Checks:
-    """`check`: has every exercise as an attribute, also for the Tab key."""
+    """Every exercise as an attribute, also for the Tab key."""
 
     def __getattr__(self, name: str) -> Exercise:
         for exercise in all_exercises():
@@ -186,3 +186,4 @@ class Checks:
 
 
 check = Checks()
+"""Every exercise is an attribute of it, an `Exercise`. `check` alone lists them, and so does the Tab key."""

@@ -173,7 +173,7 @@ def _verdict(said: str | None, seen: str) -> str:
 
 
 class CrashLab(Panel):
-    """A panel: choose a scenario and a crash point, predict what is left, press the button, and compare."""
+    """A panel for one crash: choose a scenario and a crash point, predict what is left, crash, and compare."""
 
     def __init__(self) -> None:
         self.experiment = Experiment()

@@ -62,12 +62,20 @@ def try_every_crash_point(
     scenarios: Sequence[str | Scenario] = ("paid", "declined"),
     points: Sequence[str] = ("*",),
 ) -> "CrashMap":
-    """Kill a checkout at each of its crash points, recover it, check the books, and show the map.
+    """Kill a checkout at each of its crash points, let it recover, and check the books.
 
     Args:
         app: A file with a checkout of your own; the store's own checkout by default.
-        scenarios: Which scenarios, or their names in `SCENARIOS`.
-        points: Patterns of the crash points to try.
+        scenarios: Scenarios, or the names of those in `SCENARIOS`.
+        points: Patterns of the crash points to try; all by default.
+
+    Returns:
+        The map of the results, a panel.
+
+    Raises:
+        AppFileError: When the file can't be used.
+        KeyError: When there is no scenario with that name.
+        DatabaseUnavailable: When the database can't be started or does not answer.
     """
     from IPython.display import display  # here, as it is of use in a notebook only
 
@@ -96,12 +104,12 @@ class _Progress(widgets.Label):  # type: ignore[misc]  # ipywidgets has no types
 
 
 class CrashMap(Panel):
-    """The map of a crash test, and a button that makes one of its runs again and shows what went on in it.
+    """The map of a crash test. A button makes one of its runs again, and shows what happened in it.
 
     Args:
         report: The results to show.
-        settings: Which kind of database to run again on; that of the environment by default.
-        scenarios: Those of the report, to be played again.
+        settings: They say on which kind of database it runs again; those of the environment by default.
+        scenarios: The scenarios of the report.
     """
 
     def __init__(

@@ -23,19 +23,19 @@ _CUSTOMER = "anna"  # in every scenario she is the first to buy
 
 
 class PointNotMet(WidgetStoreError):
-    """The scenario does not reach the crash point that was asked for."""
+    """The scenario does not reach this crash point."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """What a database holds while no process of the store is there.
+    """What a database holds while no process of the store is there. Its tables are those of `State`.
 
     Attributes:
-        orders: Every order, newest first: order, status, steps to go.
-        workflows: Every workflow: its id, its function, its status.
-        checkpoints: The steps of the first customer's checkout that have a checkpoint: step, what, result.
-        books: Widgets ever on the shelf, on the shelf, held by orders, and missing.
-        own_tables: The tables that a learner's file has put beside the store's, by their names.
+        orders: What `State.orders` returns.
+        workflows: What `State.workflows` returns.
+        checkpoints: What `State.steps` returns for the checkout of Anna, the first customer.
+        books: What `State.books` returns.
+        own_tables: What `State.own_tables` returns.
     """
 
     orders: pd.DataFrame
@@ -47,15 +47,15 @@ class Look:
 
 @dataclass(frozen=True)
 class Crash:
-    """A scenario in which the store was killed, once or several times.
+    """A scenario in which the store was killed, once or several times. `crash_at` returns it.
 
     Attributes:
         points: The crash points at which it was killed, in order.
-        left: What the database held right after each death, before anything was recovered.
+        left: What the database held right after each death, before the recovery: `left[0]` is the first.
         recovered: What it held in the end.
-        violations: The broken invariants in the end, a sentence each; none when all is well.
+        violations: A sentence for each invariant that is broken in the end; `[]` when all is well.
         story: What each process went through, as text.
-        lives: The crash points that each process reached, in order.
+        lives: The crash points that each process reached, in order: `lives[1]` are those of the first recovery.
     """
 
     points: tuple[str, ...]
@@ -74,14 +74,16 @@ def crash_at(*points: str, story: str | Scenario = "paid", app: str | Path | Non
     """Play a scenario on a database of its own, kill the store at a crash point, look, and let it recover.
 
     Args:
-        points: A crash point, or a pattern such as `*/*.mark_order_paid/effect/after`: the first that fits. A second
-            one kills the process that recovers, and so on.
+        points: A crash point, or a pattern such as `*/*.mark_order_paid/effect/after`. The first point that fits is
+            taken. A second one kills the process that recovers, and so on.
         story: What the customers do: a scenario, or the name of one in `SCENARIOS`.
         app: A file with a checkout of your own; the store's own checkout by default.
 
     Raises:
-        PointNotMet: When the scenario does not reach such a point; the message has those that it reaches.
+        PointNotMet: When the scenario does not reach such a point. The message lists the points that it reaches.
         AppFileError: When the file can't be used.
+        KeyError: When there is no scenario with that name.
+        DatabaseUnavailable: When the database can't be started or does not answer.
     """
     scenario = SCENARIOS[story] if isinstance(story, str) else story
     looks: list[Look] = []

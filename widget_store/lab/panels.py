@@ -80,11 +80,14 @@ class Customer:
 
 
 class Lab(Panel):
-    """The whole bench: the storefront, the crash button, and a live timeline of the newest orders.
+    """A panel for one store: buttons to buy, pay and crash, and a live timeline of the newest orders.
 
     Args:
         store: A started store.
-        points: The crash points to choose from, each with its words; those of the store's own checkout by default.
+        points: The crash points to choose from, and each in words; those of the store's own checkout by default.
+
+    Attributes:
+        customer: Who clicks: `customer.order_id` is the order that was paid for last, or None.
     """
 
     def __init__(self, store: Store, points: Mapping[str, str] | None = None) -> None:
@@ -140,10 +143,10 @@ class Lab(Panel):
         return "Lab: Buy, Pay, Decline, Restock, Crash, and the timeline"
 
     def unless_you_did(self, *clicks: str) -> None:
-        """Make the clicks that the learner has not made since the last call, so that "Run All" works too.
+        """Make the clicks that you have not made since the last call. So a notebook can also be run in one go.
 
         Args:
-            clicks: Of "buy", "pay" and "crash", in the order in which they are to be made.
+            clicks: "buy", "pay" or "crash", in the order in which they are made.
         """
         with self.one_at_a_time:
             for click in clicks:

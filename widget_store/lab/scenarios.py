@@ -12,19 +12,25 @@ import sqlalchemy as sa
 
 from widget_store.schema import FULL_SHELF, OrderStatus
 
-CANCELLED, DISPATCHED = OrderStatus.CANCELLED, OrderStatus.DISPATCHED
+CANCELLED = OrderStatus.CANCELLED
+"""How an order may end, for `Scenario.ends`."""
+DISPATCHED = OrderStatus.DISPATCHED
+"""How an order may end, for `Scenario.ends`."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the store told a customer: an HTTP status and a text."""
+    """What the store told a customer: the HTTP status, and the text of the answer."""
 
     status: int
     text: str
 
 
 class Customer(Protocol):
-    """What a scenario can do. Each call is repeated until it is answered, whatever dies in between."""
+    """What a scenario can do. Each call is repeated until it is answered, whatever dies in between.
+
+    The key is also the payment id.
+    """
 
     def buy(self, key: str) -> Answer:
         """Start a checkout."""
@@ -36,13 +42,13 @@ class Customer(Protocol):
         """Fill the shelf."""
 
     def post(self, path: str) -> Answer:
-        """Call any other endpoint, one of a learner's own for example. No promise is drawn from its answer."""
+        """Call any other endpoint, one of your own for example. The invariants do not look at its answer."""
 
     def wait_for_end(self) -> None:
         """Wait until no workflow is running."""
 
     def expect(self, answer: Answer, status: int, what: str) -> None:
-        """Note it as a violation if the customer was told something else than was to be expected."""
+        """Note a violation when an answer has another status than this. `what` says what the customer did."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +57,13 @@ class Scenario:
 
     Attributes:
         name: What happens, in a word or two.
-        story: What the customers do.
+        story: A function that does what the customers do. It gets a `Customer`.
         ends: How many orders there are in the end, by status.
         stock: Widgets on the shelf in the beginning.
-        payment_timeout: Seconds a checkout waits for its payment.
+        payment_timeout: Seconds that a checkout waits for its payment.
         only: A pattern of the crash points that this scenario is about; all of them by default.
-        dispatch_interval: Seconds a dispatch step takes: by default as short as DBOS still makes a checkpoint for.
-        rules: What else must be true in the end. Each looks at the database, and returns a sentence for each violation.
+        dispatch_interval: Seconds that a dispatch step takes; by default, the shortest that DBOS records.
+        rules: More invariants. Each is a function that looks at the database, and yields a sentence for each violation.
     """
 
     name: str
@@ -124,7 +130,7 @@ def _restock(customer: Customer) -> None:
     customer.expect(customer.pay("anna", "failed"), 200, "declining")
 
 
-SCENARIOS = {
+SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
     for scenario in (
         Scenario("paid", _paid, {DISPATCHED: 1}),
@@ -138,3 +144,4 @@ SCENARIOS = {
         Scenario("restock in between", _restock, {CANCELLED: 1}),
     )
 }
+"""The kit's own scenarios, by their names."""

@@ -32,7 +32,7 @@ class Step:
 
 
 class State:
-    """The tables of one database. Close it when done."""
+    """The tables of one database. `store.state` and `workers.state` give it, and close it."""
 
     def __init__(self, database: Database) -> None:
         logging.getLogger("dbos").addFilter(_is_news)
@@ -54,18 +54,24 @@ class State:
         return self._client
 
     def query(self, sql: str, **values: Any) -> pd.DataFrame:
-        """What a query of your own finds, in the store's tables and in DBOS's; it can change nothing.
+        """Run a query of your own on the store's tables and DBOS's. It can change nothing.
 
         In texts, control characters are written out, as in Python.
 
         Args:
             sql: A statement. DBOS's tables may be written with their schema, as in `dbos.workflow_status`, or without.
-            values: What stands in the place of names such as `:id` in it.
+            values: The values of names such as `:id` in it, as in `query("… WHERE order_id = :id", id=1)`.
+
+        Returns:
+            A row for each row that it finds, with the columns of the query.
+
+        Raises:
+            sqlalchemy.exc.DBAPIError: When the database refuses the statement.
         """
         return self._found(sa.text(sql), values)
 
     def orders(self) -> pd.DataFrame:
-        """Every order, newest first: order, status, and the steps of dispatch that remain."""
+        """Return a row for each order, newest first: `order`, `status`, and `steps to go`, those of the dispatch."""
         columns = (orders.c.order_id, orders.c.order_status, orders.c.progress_remaining)
         newest_first = sa.select(*columns).order_by(orders.c.order_id.desc())
         with self._engine.connect() as connection:
@@ -74,7 +80,7 @@ class State:
         return _table(records, ["order", "status", "steps to go"])
 
     def workflows(self) -> pd.DataFrame:
-        """Every workflow, in the order in which they started: its id, its function, its status."""
+        """Return a row for each workflow, oldest first: `workflow`, its id; `function`; and DBOS's `status`."""
         records = [
             (in_a_line(workflow.workflow_id), in_a_line(workflow.name), workflow.status)
             for workflow in self.all_workflows()
@@ -82,11 +88,14 @@ class State:
         return _table(records, ["workflow", "function", "status"])
 
     def steps(self, workflow_id: str, *, timings: bool = False) -> pd.DataFrame:
-        """The checkpointed steps of a workflow: what each was and what it returned.
+        """Return a row for each step of a workflow that has a checkpoint: `step`, `what` and `result`.
+
+        `step` is DBOS's number, `what` the name in crash points, and `result` what was recorded, as text. Of an unknown
+        workflow, there is no row.
 
         Args:
             workflow_id: For a checkout, the customer's key.
-            timings: Also how long each took, in milliseconds.
+            timings: Also how long each took: the column `milliseconds`.
         """
         records = [
             (step.number, step.name, step.result, round((step.ended_at - step.started_at) * 1000))
@@ -96,7 +105,7 @@ class State:
         return table if timings else table.drop(columns="milliseconds")
 
     def steps_of_order(self, order_id: int) -> pd.DataFrame:
-        """The checkpointed steps of the checkout that created an order.
+        """Return the steps of the checkout that created an order, as `steps` does.
 
         Raises:
             LookupError: When no checkout has created it.
@@ -107,7 +116,10 @@ class State:
         raise LookupError(f"No checkout has created order {order_id}.")
 
     def books(self) -> pd.Series:
-        """The shelf and the orders side by side; `missing` is 0 unless a widget was lost or sold twice."""
+        """Return a Series of four numbers: `ever on the shelf`, `on the shelf`, `held by orders`, and `missing`.
+
+        `missing` is 0 unless a widget was lost or sold twice.
+        """
         holding = sa.select(sa.func.count()).where(orders.c.order_status != OrderStatus.CANCELLED)
         with self._engine.connect() as connection:
             product = connection.execute(sa.select(products)).one()
@@ -124,7 +136,7 @@ class State:
         )
 
     def own_tables(self) -> dict[str, pd.DataFrame]:
-        """The tables that a learner's file has put beside the store's, by their names."""
+        """Return the tables that a learner's file has put beside the store's: a dict with a table for each name."""
         names = sa.inspect(self._engine).get_table_names()
         own = [name for name in names if name not in metadata.tables and not name.startswith(_DBOS_TABLES)]
         return {name: self._all_of(name) for name in own}

@@ -60,21 +60,25 @@ class Death:
 
 
 class Store:
-    """A running store. A kernel has at most one: starting another stops the one before, so a cell may be run again.
+    """A store process, and the database that it works on. `with Store() as store:` starts it and closes it again.
 
-    Every call is repeated while the store is away, with the same key, as a careful customer's would be: it returns once
-    it is answered, whatever died in between. The menu *Kernel, Interrupt* ends a call, and leaves the store as it is.
+    A kernel has at most one: starting another closes the one before, so a cell may be run again.
+
+    Every call is repeated while the store is away, with the same key, as a careful customer's would be. It returns when
+    it is answered, whatever died in between. When 90 seconds are not enough, it raises what it met last. The menu
+    *Kernel, Interrupt* ends a call, and leaves the store as it is.
 
     Args:
         app: A Python file with a `checkout_workflow` to serve instead of the store's own.
-        payment_timeout: Seconds a checkout waits for its payment.
-        dispatch_interval: Seconds each of the ten dispatch steps takes.
+        payment_timeout: Seconds that a checkout waits for its payment; the setting by default.
+        dispatch_interval: Seconds that each of the ten dispatch steps takes; the setting by default.
         webhook_secret: When given, the store believes only payments that are signed with it; `pay` signs none.
-        application_version: The version of the workflows' code. A text pins it; "auto" is DBOS's own, a hash of their
-            source; the store's own is pinned.
+        application_version: The version of the workflows' code. A text pins it. "auto" is DBOS's own version, a
+            hash of their source. By default, the kit pins it.
 
     Attributes:
-        deaths: Of the serving process, as far as this kernel has seen them.
+        deaths: A list: each death of the serving process that this kernel has seen, with the times `died_at` and
+            `back_at`, in seconds since 1970. `back_at` is None until the store answers again.
         followers: Panels that show what the database holds; they let go of it when the store is closed.
     """
 
@@ -115,11 +119,15 @@ class Store:
 
     @classmethod
     def fresh(cls, app: str | Path | None = None, **settings: Any) -> "Store":
-        """A started store with a full shelf, no orders and no workflows: the first order will be number 1.
+        """Start a store with a full shelf, no orders and no workflows: the first order will be number 1.
 
         Args:
             app: As for `Store`.
             settings: The other arguments of `Store`.
+
+        Raises:
+            StoreDidNotStart: With what the store's process said; also when another store uses the database.
+            DatabaseUnavailable: When the database can't be started or does not answer.
         """
         cls._stop_the_one_before()
         store = cls(app, **settings)
@@ -150,7 +158,7 @@ class Store:
             at: The name of a crash point, or a pattern such as `*/*.mark_order_paid/effect/after`; None for now.
 
         Raises:
-            StoreRefused: When no crash point can have such a name.
+            StoreRefused: 422 when no crash point can have such a name.
         """
         _wait_until(lambda: self._watched_pid == self.worker_pid(), "the thread that notes crashes")
         if at is None:
@@ -161,12 +169,20 @@ class Store:
             self._arm(at)
 
     def wait_until_back(self) -> None:
-        """Wait until the store answers again after a crash."""
+        """Wait until the store answers again after a crash.
+
+        Raises:
+            StoreDidNotStart: When the store isn't running, or takes too long.
+        """
         self._ask("GET", "healthz")
         _wait_until(lambda: all(death.back_at for death in self.deaths), "the store's return")
 
     def restart(self) -> Self:
-        """Stop the store in good order and start it again; what was under way goes on."""
+        """Stop the store in good order and start it again; what was under way goes on.
+
+        Raises:
+            StoreDidNotStart: With what the store's process said.
+        """
         self.stop()
         return self.start()
 
@@ -193,7 +209,7 @@ class Store:
             self._resources.close()
 
     def is_open(self) -> bool:
-        """Whether the store was started, and neither closed nor replaced by another since; it may be stopped."""
+        """Whether the store was started, and neither closed nor replaced by another since. It may be stopped."""
         return Store._of_this_kernel is self
 
     def is_running(self) -> bool:
@@ -202,7 +218,7 @@ class Store:
 
     @property
     def url(self) -> str:
-        """Where the store answers; nothing until it is ready."""
+        """The address at which the store answers. It is empty until the store is ready."""
         return self._output.url
 
     def worker_pid(self) -> int:
@@ -216,7 +232,7 @@ class Store:
 
     @property
     def output(self) -> str:
-        """The last lines that the store's process has printed, errors included: `print(store.output)`.
+        """The last lines that the store's process has printed, errors included. Show them with `print(store.output)`.
 
         What a learner's own file prints is here too. Once the store has ended, the last line says how. Each start
         begins anew.
@@ -267,11 +283,15 @@ class Store:
         return int(self._ask("POST", f"payment_webhook/{payment_id}/failed").text)
 
     def product(self) -> dict[str, Any]:
-        """The product, its price, and how many are on the shelf."""
+        """Return what `GET /product` answers: `product_id`, `product`, `description`, `inventory` and `price`."""
         return dict(self._ask("GET", "product").json())
 
     def order(self, order_id: int) -> dict[str, Any]:
-        """One order, as `GET /order/{order_id}` gives it."""
+        """Return what `GET /order/{order_id}` answers: `order_id`, `order_status` as a number, and more.
+
+        Raises:
+            StoreRefused: 404 for an unknown order.
+        """
         return dict(self._ask("GET", f"order/{order_id}").json())
 
     def restock(self) -> int:
@@ -302,7 +322,11 @@ class Store:
 
     @property
     def state(self) -> "State":
-        """What the database holds, as tables: readable also while the store is dead."""
+        """What the database holds, as tables. It can be read also while the store is dead.
+
+        Raises:
+            StoreDidNotStart: When the store was never started, or is closed.
+        """
         if self._state is None:
             if self._database is None:
                 raise StoreDidNotStart("The store was never started. Call start() first.")

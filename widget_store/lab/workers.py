@@ -38,17 +38,17 @@ class WorkerIsDead(WidgetStoreError):
 
 
 class Workers:
-    """Several workers on one database. Each has a process, a port and an executor id of its own.
+    """Several workers on one database. `with Workers() as workers:` starts them and closes them again.
 
-    Nobody starts a dead one again: `kill` is for good. Every one of them ends with the kernel. A kernel has these once:
-    starting others closes them.
+    Each worker has its own process, port and executor id, such as "worker-1". Nobody starts a dead one again: `kill` is
+    for good. All workers end with the kernel. A kernel has them once: starting others closes these.
 
     Args:
         how_many: Workers to start with.
         app: A Python file with a `checkout_workflow` to serve instead of the store's own.
-        database: The database they share; that of the settings by default.
-        payment_timeout: Seconds a checkout waits for its payment.
-        dispatch_interval: Seconds each of the ten dispatch steps takes.
+        database: The database that they share; that of the settings by default.
+        payment_timeout: Seconds that a checkout waits for its payment; the setting by default.
+        dispatch_interval: Seconds that each of the ten dispatch steps takes; the setting by default.
 
     Attributes:
         followers: Panels that show what the database holds; they let go of it when the workers are closed.
@@ -80,12 +80,16 @@ class Workers:
 
     @classmethod
     def fresh(cls, how_many: int = 2, app: str | Path | None = None, **settings: Any) -> "Workers":
-        """Started workers, a full shelf, and no orders and no workflows. A kernel has these once: others are closed.
+        """Start workers with a full shelf, no orders and no workflows.
 
         Args:
             how_many: Workers to start with.
             app: As for `Workers`.
             settings: The other arguments of `Workers`.
+
+        Raises:
+            StoreDidNotStart: With what one of them said before it died.
+            DatabaseUnavailable: When the database can't be started or does not answer.
         """
         workers = cls(how_many, app, **settings)
         workers._open_database()  # before the others let go of it, so that it goes on running
@@ -110,7 +114,7 @@ class Workers:
         return self
 
     def add(self) -> str:
-        """Start one more worker; return its name. It takes the first that is free: that of a dead one, if there is one.
+        """Start one more worker, and return its name: the first free one, which may be that of a dead worker.
 
         Raises:
             StoreDidNotStart: With what it said before it died.
@@ -145,11 +149,11 @@ class Workers:
 
     @property
     def names(self) -> list[str]:
-        """The executor ids of all workers there ever were, the dead ones too. Before it is ready, a worker has none."""
+        """The executor ids of all workers, also of the dead ones. A worker has one when it is ready."""
         return sorted({worker.name for worker in self._workers if worker.name}, key=lambda name: (len(name), name))
 
     def alive(self) -> list[str]:
-        """The executor ids of the workers that live."""
+        """Return the executor ids of the workers that live."""
         living = {worker.name for worker in self._workers if worker.is_alive()}
         return [name for name in self.names if name in living]
 
@@ -220,7 +224,11 @@ class Workers:
 
     @property
     def state(self) -> State:
-        """What the database holds, as tables: readable also while every worker is dead."""
+        """What the database holds, as tables. It can be read also while every worker is dead.
+
+        Raises:
+            StoreDidNotStart: When the workers were never started, or are closed.
+        """
         if self._state is None:
             if self._database is None:
                 raise StoreDidNotStart("The workers were never started, or are closed. Run the cell that starts them.")
@@ -229,16 +237,19 @@ class Workers:
 
     @property
     def client(self) -> DBOSClient:
-        """DBOS's own way to look at workflows from outside."""
+        """DBOS's own way to look at workflows from outside, and to cancel, resume, fork and rewind them."""
         return self.state.client
 
     def workflows(self) -> pd.DataFrame:
-        """Every workflow, in the order in which they started: its id, its status, and the worker that has or had it."""
+        """Return a row for each workflow, oldest first: `workflow`, its id; `status`; and `worker`.
+
+        `worker` is the one that has it or had it, and "" while it is in a queue.
+        """
         records = [(in_a_line(each.workflow_id), each.status, _worker_of(each)) for each in self.state.all_workflows()]
         return pd.DataFrame(records, columns=["workflow", "status", "worker"]).set_index("workflow")
 
     def orders(self) -> pd.DataFrame:
-        """Every order, newest first: its status, and the worker that works on it or did so last."""
+        """Return a row for each order, newest first: `order`, `status`, and `worker`, the last that worked on it."""
         statuses = self.state.orders()["status"]
         last: dict[int, str] = {}
         workflows = self.state.all_workflows()
@@ -251,7 +262,7 @@ class Workers:
         return pd.DataFrame({"status": statuses, "worker": [last.get(each, "") for each in statuses.index]})
 
     def dispatches_at(self, name: str) -> dict[int, str]:
-        """The dispatches that a worker has under way: for each order, the id of its dispatch."""
+        """Return the dispatches that a worker has under way: a dict with the workflow id of each, by the order's id."""
         under_way = self.client.list_workflows(
             status="PENDING", executor_id=name, has_parent=True, load_input=False, load_output=False
         )
@@ -259,10 +270,10 @@ class Workers:
         return {order_id: dispatch for order_id, dispatch in found if order_id is not None}
 
     def dispatches(self) -> pd.DataFrame:
-        """When each dispatch took its first step and its last: as places in the one order of all these moments.
+        """Return a row for each dispatch that has ended: `dispatch`, its id; `first step`; and `last step`.
 
-        Of two dispatches that did not overlap, the one has 1 and 2, and the other 3 and 4. Without those that have not
-        ended.
+        All first and last steps are numbered together, in the order in which they happened. If two dispatches did not
+        overlap, one has 1 and 2, and the other has 3 and 4.
         """
         spans = {
             workflow.workflow_id: (steps[0].started_at, steps[-1].ended_at)

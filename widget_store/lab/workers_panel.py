@@ -80,7 +80,7 @@ class Crowd:
 
 
 class WorkersPanel(Panel):
-    """Every worker with its orders and a button that kills it, and a live table of the orders.
+    """A panel for several workers: a button that kills each, buttons to buy and pay, and a live table of the orders.
 
     Args:
         workers: Started workers.
@@ -114,10 +114,10 @@ class WorkersPanel(Panel):
         return f"WorkersPanel: {', '.join(f'Kill {name}' for name in self.kill)}, Buy, Pay, and the orders"
 
     def unless_you_did(self, *clicks: str) -> None:
-        """Make the clicks that the learner has not made since the last call, so that "Run All" works too.
+        """Make the clicks that you have not made since the last call. So a notebook can also be run in one go.
 
         Args:
-            clicks: "buy", "pay", or the name of a worker that is to be killed, in the order in which they are made.
+            clicks: "buy", "pay", or the name of a worker to kill, in the order in which they are made.
         """
         with self.one_at_a_time:
             made, before = self._made(), self._made_before

@@ -19,13 +19,13 @@ _STYLE = """
 
 
 def bench_picture(file: str | Path, *beginnings: str) -> HTML:
-    """The figures whose names begin so, in that order, each with a bar; bars of one unit can be compared.
+    """Show figures of the benchmark, each with a bar. Bars of one unit can be compared.
 
-    A table of text: it can also be read where a notebook is not trusted, and styles and SVG are taken out.
+    It is a table of text. So it can also be read where a notebook is not trusted, and styles and SVG are taken out.
 
     Args:
-        file: What `widget-store bench --json` has printed; a relative path may start in the folder of the lessons.
-        beginnings: How their names begin; without any, all figures.
+        file: What `widget-store bench --json` has printed. A relative path may start in the folder of the lessons.
+        beginnings: How the names of the figures begin, in the order in which they are shown; all figures by default.
 
     Raises:
         OSError: When there is no such file.
