@@ -43,6 +43,7 @@ from widget_store.databases import (
     superuser,
 )
 from widget_store.databases.embedded import embedded_postgres
+from widget_store.databases.throwaway import open_databases
 from widget_store.errors import DatabaseUnavailable
 from widget_store.machine import AS_ON_WINDOWS
 from widget_store.settings import Settings
@@ -251,6 +252,16 @@ def test_a_store_that_waits_for_its_database_can_be_stopped(
             assert store.process.wait(PATIENCE_SECONDS) == 0
             assert "Traceback" not in store.output.read_text()
         state.write_text(ready)
+
+
+@pytest.mark.slow("starts a process")
+def test_a_crash_test_ends_without_a_word_when_who_would_clear_away_behind_it_was_killed(tmp_path: Path) -> None:
+    """As a system does for want of memory."""
+    with open_databases(Settings(database_url="sqlite:///store.sqlite", data_dir=tmp_path)):
+        ours = psutil.Process().children()
+        (beside,) = (each for each in ours if str(Path("databases") / "clear_away.py") in " ".join(each.cmdline()))
+        beside.kill()
+        psutil.wait_procs([beside], PATIENCE_SECONDS)
 
 
 @pytest.mark.slow("starts a database, and waits for its autovacuum")

@@ -37,6 +37,12 @@ def test_what_is_lacking_is_recognised_whoever_says_it(failure: Exception, told:
     assert told in str(starved)
 
 
+def test_a_failure_that_comes_from_itself_is_told_once() -> None:
+    first, second = ValueError("no stock"), ValueError("no money")
+    first.__cause__, second.__cause__ = second, first
+    assert means.lack(first) is None
+
+
 def test_another_failure_is_no_lack() -> None:
     assert means.lack(ValueError("a wrong price")) is None
     assert means.lack(caused_by(KeyError("memory"))) is None

@@ -74,6 +74,14 @@ def test_an_empty_secret_is_refused_and_not_taken_for_none(
         read_settings()
 
 
+@pytest.mark.parametrize("token", ["é", "\udcff", "two words", "behind\n"])
+def test_a_token_that_no_header_can_carry_is_refused(monkeypatch: pytest.MonkeyPatch, token: str) -> None:
+    monkeypatch.setenv(f"{PREFIX}CRASH_TOKEN", token)
+    with pytest.raises(SettingError, match="CRASH_TOKEN: takes the letters") as refusal:
+        read_settings()
+    assert token not in str(refusal.value)
+
+
 def test_the_settings_can_be_printed_without_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(f"{PREFIX}DATABASE_URL", f"postgresql+psycopg://me:{SECRET}@db/x")
     monkeypatch.setenv(f"{PREFIX}WEBHOOK_SECRET", SECRET)

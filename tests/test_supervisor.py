@@ -470,3 +470,20 @@ def _serving_from(folder: Path, program: str, *arguments: str, **settings: str) 
     finally:
         process.terminate()
         process.wait(PATIENCE_SECONDS)
+
+
+_AS_PYTHON_3_11_0 = """
+from multiprocessing import connection, forkserver, util
+usual = connection.arbitrary_address
+connection.arbitrary_address = lambda family: "\\0listener" if util.abstract_sockets_supported else usual(family)
+from widget_store.processes import warm_processes
+warm_processes()
+print(ascii(forkserver._forkserver._forkserver_address))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has sockets without a file")
+def test_what_forks_the_workers_has_its_socket_in_a_private_folder_whatever_the_python() -> None:
+    """Python 3.11.0, which Ubuntu 22.04 has, would take one to which every account can connect (CVE-2022-42919)."""
+    told = subprocess.run([sys.executable, "-c", _AS_PYTHON_3_11_0], capture_output=True, text=True, check=True).stdout
+    assert "/pymp-" in told, told

@@ -94,9 +94,11 @@ def no_space(folder: Path, need: str) -> Starved:
 
 
 def _chain(failure: BaseException | None) -> Iterator[str]:
-    """A failure and what it came from, in words."""
-    while failure is not None:
+    """A failure and what it came from, in words. A learner's may come from itself."""
+    told: list[BaseException] = []
+    while failure is not None and not any(failure is each for each in told):
         yield f"{type(failure).__name__}: {failure}"
+        told.append(failure)
         failure = failure.__cause__ or failure.__context__
 
 

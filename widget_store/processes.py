@@ -45,8 +45,10 @@ def warm_processes(*also: str) -> Processes:
     """
     if sys.platform == "win32" or AS_ON_WINDOWS:
         return mp.get_context("spawn")
-    from multiprocessing import forkserver
+    from multiprocessing import forkserver, util
 
+    # Python 3.11.0 would take a socket without a file: every account can connect to it, and run code (CVE-2022-42919).
+    util.abstract_sockets_supported = False  # type: ignore[misc]  # typeshed calls it final
     context = mp.get_context("forkserver")
     context.set_forkserver_preload(["widget_store.apart", "widget_store.warm", *also])
     _take_a_short_temporary_folder()

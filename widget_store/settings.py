@@ -51,6 +51,14 @@ def is_own(checkout: Path) -> bool:
     return sys.platform == "win32" or checkout.stat().st_uid == os.geteuid()
 
 
+def _fit_for_a_header(secret: SecretStr) -> SecretStr:
+    """The secret, if a header can carry it as it is: else nobody could ever show it."""
+    text = secret.get_secret_value()
+    if not (text.isascii() and text.isprintable() and " " not in text):
+        raise ValueError("takes the letters, digits and signs of ASCII, and no spaces")
+    return secret
+
+
 def _usable_url(url: str) -> str:
     try:
         driver = make_url(url).drivername
@@ -82,7 +90,7 @@ class Settings(BaseSettings):
         default=None,
         description="when set, a payment needs the header `X-Widget-Signature`: hex HMAC-SHA256 of `PAYMENT_ID/STATUS`",
     )
-    crash_token: SecretStr | None = Field(
+    crash_token: Annotated[SecretStr, AfterValidator(_fit_for_a_header)] | None = Field(
         default=None,
         description="when set, `POST /crash_application` needs the header `X-Crash-Token` with this text; the lab "
         "makes up one for each store",

@@ -361,6 +361,13 @@ def test_jupyterlab_opens_the_first_lesson_or_the_fresh_one(tmp_path: Path, caps
 
 
 @pytest.mark.usefixtures("_in")
+@pytest.mark.parametrize("given", [["--ServerApp.ip=192.0.2.1"], ["--ip", "192.0.2.1"]])
+def test_jupyterlab_listens_on_this_machine_only_unless_the_learner_says_otherwise(given: list[str]) -> None:
+    assert told([])["--ServerApp.ip"] == "127.0.0.1"
+    assert "--ServerApp.ip=127.0.0.1" not in jupyterlab.prepare(given, [])
+
+
+@pytest.mark.usefixtures("_in")
 def test_what_is_not_ours_goes_to_jupyterlab(tmp_path: Path) -> None:
     more = ["--no-browser", "--port", "8890", "--LabApp.collaborative=True"]
     arguments = jupyterlab.prepare(["my course", *more], [])

@@ -73,6 +73,12 @@ class Lab:
         finally:
             client.stop_channels()
 
+    def addresses(self) -> set[str]:
+        """The hosts to which it sends a browser with its token: those that it has printed, and that of its own page."""
+        pages = [page.read_text(encoding="utf-8") for page in self._runtime.glob("jpserver-*-open.html")]
+        assert pages
+        return set(re.findall(r"http://([^/:]+):\d+/", "".join([self._said.decode(errors="replace"), *pages])))
+
     def status_of_kernels(self, **headers: str) -> int:
         """The status of the answer to a stranger, who has no cookie of JupyterLab's and asks for its kernels."""
         url = f"{self._url}api/kernels"
@@ -155,8 +161,12 @@ def test_jupyterlab_lets_nobody_in_without_its_token_and_is_not_on_the_network(l
     assert lab.status_of_kernels(Authorization="token wrong") == 403
     assert lab.status_of_kernels(Authorization=f"token {lab.token}") == 200
     own = [each.laddr.ip for each in psutil.Process(lab.process.pid).net_connections("inet") if each.status == "LISTEN"]
-    assert set(own) <= {"127.0.0.1", "::1"}
-    assert own
+    assert set(own) == {"127.0.0.1"}
+
+
+def test_no_browser_is_sent_with_jupyterlab_s_token_to_an_address_where_others_can_listen(lab: Lab) -> None:
+    """A browser looks for `localhost` at ::1, too."""
+    assert lab.addresses() == {"127.0.0.1"}
 
 
 def test_nobody_who_connects_to_a_kernel_is_told_what_it_prints(lab: Lab) -> None:

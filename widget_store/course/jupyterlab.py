@@ -53,6 +53,10 @@ def jupyterlab_arguments(folder: Path, opened: Path, more: list[str]) -> list[st
         ours.append(f"--LabApp.app_settings_dir={_SETTINGS}")
     if _value_of(more, "--KernelManager.transport_encryption") is None and _kernels_can_encrypt():
         ours.append("--KernelManager.transport_encryption=auto")
+    if _value_of(more, "--ServerApp.ip", "--ip") is None:
+        # The address that it opens and prints has its token. Browsers look for `localhost` at ::1, too. Where it
+        # does not listen there, another account of the machine can, and would be told the token.
+        ours.append("--ServerApp.ip=127.0.0.1")
     if sys.platform != "win32" and os.geteuid() == 0:
         ours.append("--allow-root")
     return [*ours, *more]

@@ -145,7 +145,8 @@ def _cleared_away_in_any_case(folder: Path) -> Iterator[None]:
             yield
         finally:
             if beside.stdin is not None:
-                beside.stdin.write(b"in good order")
+                with contextlib.suppress(OSError), beside.stdin:  # it was killed, perhaps for want of memory
+                    beside.stdin.write(b"in good order")
 
 
 class _SQLiteFiles:

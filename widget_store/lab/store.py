@@ -417,18 +417,22 @@ class Store:
         """Note when the serving process dies and when the store answers again, as long as this store process runs."""
         with _client() as http:
             while process.poll() is None:
-                with contextlib.suppress(httpx.HTTPError, psutil.Error):
+                with contextlib.suppress(httpx.HTTPError, psutil.Error, LookupError, TypeError, ValueError):
+                    # Whoever answers while the store is dead may say anything.
                     worker = descendant(process.pid, int(http.get(f"{self.url}/healthz").json()["pid"]))
-                    if worker is None:  # it has just died
-                        continue
-                    if self.deaths and self.deaths[-1].back_at is None:
-                        self.deaths[-1].back_at = time.time()
-                    self._watched_pid = worker.pid
-                    psutil.wait_procs([worker])
-                    was_told_to_stop = process.stdin is None or process.stdin.closed
-                    if not was_told_to_stop and process.poll() is None:
-                        self.deaths.append(Death(died_at=time.time()))
+                    if worker is not None:
+                        self._watch_worker(process, worker)
                 time.sleep(_TRY_AGAIN_SECONDS)
+
+    def _watch_worker(self, process: "subprocess.Popen[str]", worker: psutil.Process) -> None:
+        """Note that the store is back, wait for the end of its serving process, and note when that was a death."""
+        if self.deaths and self.deaths[-1].back_at is None:
+            self.deaths[-1].back_at = time.time()
+        self._watched_pid = worker.pid
+        psutil.wait_procs([worker])
+        was_told_to_stop = process.stdin is None or process.stdin.closed
+        if not was_told_to_stop and process.poll() is None:
+            self.deaths.append(Death(died_at=time.time()))
 
 
 def _client() -> httpx.Client:
