@@ -65,7 +65,7 @@ types: $(TEST)
 	@$(BIN)/mypy --platform win32 --no-warn-unreachable --cache-dir .mypy_cache/windows widget_store
 
 # What test-as-on-windows has run is not run again.
-RUN_ALREADY := $(if $(CI)$(THOROUGH),--ignore tests/test_machine.py --ignore tests/notebooks/test_as_on_windows.py)
+RUN_ALREADY := $(if $(CI)$(THOROUGH),--ignore tests/system/test_windows.py --ignore tests/notebooks/test_as_on_windows.py)
 
 pytest: $(TEST)
 	@$(BIN)/pytest -n $(TESTERS) $(THOROUGH) $(RUN_ALREADY) $(PYTEST_FLAGS)

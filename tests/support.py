@@ -20,8 +20,8 @@ import psutil
 import sqlalchemy as sa
 
 from widget_store.databases import Database
-from widget_store.machine import AS_ON_WINDOWS, SWITCH
 from widget_store.schema import FULL_SHELF
+from widget_store.system.windows import AS_ON_WINDOWS, SWITCH
 
 T = TypeVar("T")
 
@@ -245,7 +245,12 @@ class Forked:
 
     def __init__(self, arguments: list[str], variables: dict[str, str], output: Path) -> None:
         context = mp.get_context("forkserver")
-        warm = ["tests.support", "widget_store.supervisor", "widget_store.warm", "widget_store.lab.crash_run"]
+        warm = [
+            "tests.support",
+            "widget_store.serving.supervisor",
+            "widget_store.serving.warm",
+            "widget_store.lab.crash_run",
+        ]
         context.set_forkserver_preload(warm)
         self._process = context.Process(target=_run_forked, args=(arguments, variables, output))
         self._process.start()
@@ -279,7 +284,9 @@ def end_fork_server() -> None:
 
 def _run_forked(arguments: list[str], variables: dict[str, str], output: Path) -> None:
     """The whole life of a forked command: what the kernel does at the start of a process, then `main`."""
-    from widget_store import cli, processes, supervisor
+    from widget_store import cli
+    from widget_store.serving import supervisor
+    from widget_store.system import processes
 
     with output.open("wb") as log:
         os.dup2(log.fileno(), 1)

@@ -13,7 +13,7 @@ from PIL import Image
 from tests.tools.notebooks import all_notebooks, imported_from_the_kit
 from tests.tools.readme_pictures import PICTURES as README_PICTURES
 from widget_store.cli import _parser
-from widget_store.lab.checks import all_exercises
+from widget_store.course.checks import all_exercises
 from widget_store.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[1]

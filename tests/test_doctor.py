@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.support import NEVER_ANSWERS, command
-from widget_store import doctor, means
+from widget_store import doctor
 from widget_store.databases import Database
+from widget_store.system import limits
 
 
 @pytest.mark.parametrize(
@@ -145,9 +146,9 @@ def test_the_python_that_a_script_starts_is_found_whatever_the_folder_is_called(
 def test_too_little_memory_and_too_few_files_are_told_with_what_a_lesson_needs(
     monkeypatch: pytest.MonkeyPatch, data_dir: Path
 ) -> None:
-    monkeypatch.setattr(means, "memory_limit", lambda: 300 * 1000**2)
+    monkeypatch.setattr(limits, "memory_limit", lambda: 300 * 1000**2)
     assert "needs 700 MB, and the limit is 300 MB" in says(doctor.limits, doctor.Caution)
-    monkeypatch.setattr(means, "memory_limit", lambda: None)
+    monkeypatch.setattr(limits, "memory_limit", lambda: None)
     assert "130 processes and threads" in doctor.limits()
     monkeypatch.setenv("WIDGET_STORE_DATA_DIR", str(data_dir))
     monkeypatch.setattr(doctor, "_NEEDED_FILES", 1 << 62)

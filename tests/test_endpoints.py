@@ -36,7 +36,7 @@ SLOW_APP = """
 from functools import partial
 
 from dbos import DBOS
-from widget_store import server
+from widget_store.serving import server
 from widget_store.endpoints import create_app
 from widget_store.workflows import ORDER_ID, PAYMENT_ID, PAYMENT_STATUS
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from widget_store.interrupts import hold_interrupts
+from widget_store.system.interrupts import hold_interrupts
 
 hold_interrupts()
 

@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 from widget_store.errors import LabUnavailable, WidgetStoreError
-from widget_store.interrupts import hear_interrupts, hold_interrupts
+from widget_store.system.interrupts import hear_interrupts, hold_interrupts
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _is_told(failure: Exception, command: str) -> bool:
     """Whether a failure can be told in words: the machine has not enough, or nobody reads what is printed."""
-    from widget_store.means import lack
+    from widget_store.system.limits import lack
 
     if isinstance(failure, OSError) and failure.errno in {errno.EPIPE, errno.ENOSPC}:  # standard output takes no more
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -66,12 +66,12 @@ def _open_what_is_closed() -> None:
 
 def serve(options: argparse.Namespace) -> None:
     """The store, supervised: a process that dies is back at once."""
-    from widget_store.means import STORE, require
-    from widget_store.processes import warm_processes
+    from widget_store.system.limits import STORE, require
+    from widget_store.system.processes import warm_processes
 
     require(STORE)
     warm_processes()  # they import at the same time as this one does, from here on
-    from widget_store import supervisor
+    from widget_store.serving import supervisor
     from widget_store.settings import read_settings
 
     plan = supervisor.Plan(
@@ -119,7 +119,7 @@ def doctor(options: argparse.Namespace) -> int:
 
 def bench(options: argparse.Namespace) -> int:
     """The benchmarks, in a process of their own."""
-    return _run_python("bench", "widget_store.lab.bench", *options.more)
+    return _run_python("bench", "widget_store.benchmarks", *options.more)
 
 
 def crash_test(options: argparse.Namespace) -> int:
@@ -133,14 +133,14 @@ def progress(options: argparse.Namespace) -> int:
         raise LabUnavailable(
             f"There is no folder {options.folder}.\nName that of your copy of the course, or make one: widget-store lab"
         )
-    return _run_python("progress", "widget_store.lab.progress", *filter(None, [options.folder]))
+    return _run_python("progress", "widget_store.course.progress", *filter(None, [options.folder]))
 
 
 def reset(_options: argparse.Namespace) -> None:
     """Back to a full shelf and no orders or workflows."""
-    from widget_store.means import COMMAND, require
-    from widget_store.reset import reset_store
+    from widget_store.serving.reset import reset_store
     from widget_store.settings import read_settings
+    from widget_store.system.limits import COMMAND, require
 
     require(COMMAND)
     reset_store(read_settings())
@@ -164,7 +164,7 @@ def stop_database(_options: argparse.Namespace) -> int:
 def _run_python(command_name: str, module: str, *arguments: str) -> int:  # noqa: RET503 - execv does not return
     """Run a module with this Python as a program of its own, and return its exit status."""
     # -P: a learner's random.py is not imported
-    command = [sys.executable, "-P", "-m", "widget_store.begin", command_name, module, *arguments]
+    command = [sys.executable, "-P", "-m", "widget_store.system.run_module", command_name, module, *arguments]
     if sys.platform == "win32":
         return subprocess.call(command)
     hold_interrupts()

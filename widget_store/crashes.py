@@ -41,7 +41,7 @@ from dbos import DBOS
 from sqlalchemy import event
 
 from widget_store.exactly_once import TRANSACTION
-from widget_store.machine import AS_ON_WINDOWS
+from widget_store.system.windows import AS_ON_WINDOWS
 
 _TABLE = r"(?:\"?\w+\"?\.)?\"?(\w+)\"?"
 _WRITE = re.compile(

@@ -156,7 +156,7 @@ def crash_tests() -> str:
 
 def port() -> str:
     """The store's usual port is free."""
-    from widget_store.ports import free_port
+    from widget_store.serving.ports import free_port
 
     try:
         return f"{free_port('127.0.0.1', 8000)} is free"
@@ -188,7 +188,7 @@ def limits() -> str:
     """Memory, processes and threads are enough for the largest lesson, as far as limits of this account say."""
     import psutil
 
-    from widget_store.means import COURSE, memory_limit, shortages, tasks_left
+    from widget_store.system.limits import COURSE, memory_limit, shortages, tasks_left
 
     needs = f"a lesson needs {COURSE.memory // 1000**2} MB of memory, and {COURSE.tasks} processes and threads"
     for shortage in shortages(COURSE):

@@ -22,8 +22,8 @@ from starlette.types import ASGIApp
 
 from widget_store.crashes import CrashPoints, die
 from widget_store.middleware import LOOPBACK, ask_again, guarded
+from widget_store.plain_text import failure_in_words
 from widget_store.schema import PRODUCT_ID, OrderStatus, orders, products
-from widget_store.shown import failure_in_words
 from widget_store.transactions import restock
 from widget_store.workflows import ORDER_ID, PAYMENT_ID, PAYMENT_STATUS
 

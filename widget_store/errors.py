@@ -1,6 +1,6 @@
 """What can go wrong for a user, each with its fix. The command line prints these without a traceback."""
 
-from widget_store.shown import plain
+from widget_store.plain_text import plain
 
 _LONGEST = 20_000  # some have the last lines of a store's output, or the names of all crash points
 

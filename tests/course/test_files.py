@@ -30,7 +30,7 @@ def test_a_wheel_has_the_course_and_finds_it(tmp_path: Path) -> None:
     )
     assert (installed / "solutions" / "start" / "capstone.py").is_file()
     found = (
-        "from widget_store.course import files; from widget_store.lab.checks import check;"
+        "from widget_store.course import files; from widget_store.course.checks import check;"
         "print(files.notebooks(), files.repository(), check.capstone.solution_file, sep='\\n')"
     )
     told = subprocess.run(

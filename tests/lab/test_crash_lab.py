@@ -17,8 +17,8 @@ from widget_store.lab.crash_lab import NO_ORDER, NO_PREDICTION, NO_STEP, Experim
 from widget_store.lab.crash_run import Bench, run
 from widget_store.lab.experiment import Crash, Look, PointNotMet
 from widget_store.lab.scenarios import SCENARIOS
-from widget_store.processes import warm_processes
 from widget_store.settings import read_settings
+from widget_store.system.processes import warm_processes
 
 RESERVED = "checkout_workflow/2.reserve_inventory/effect/after"
 ONE_LIFE = ("http/start checkout_workflow/status/after", "checkout_workflow/1.create_order/effect/before")

@@ -20,9 +20,9 @@ from widget_store.errors import AppFileError
 from widget_store.lab.crash_run import Bench, Result, Verdict, run
 from widget_store.lab.crash_test import Plan, Report, crash_test
 from widget_store.lab.scenarios import SCENARIOS, Customer, Scenario
-from widget_store.processes import warm_processes
 from widget_store.schema import OrderStatus
 from widget_store.settings import Settings
+from widget_store.system.processes import warm_processes
 
 MUTANTS = ROOT / "tests" / "mutants"
 CREATE = "checkout_workflow/1.create_order"

@@ -17,19 +17,19 @@ from rich.console import Console
 from tests.apps.strange_things import HOSTILE, NAMES, RAISED, RETURNED, Unspeakable
 from tests.conftest import BACKENDS
 from tests.support import ROOT, command, eventually, new_key
+from widget_store.course.checks import Exercise
+from widget_store.course.judging import function_in, must_be_equal
+from widget_store.course.progress import Outcome
 from widget_store.databases import Database
 from widget_store.errors import WidgetStoreError
 from widget_store.lab import Lab, Store, StoreRefused, Workers, WorkersPanel, crash_at, try_every_crash_point
-from widget_store.lab.checks import Exercise
 from widget_store.lab.crash_map import show, timeline
 from widget_store.lab.crash_run import Verdict
 from widget_store.lab.experiment import PointNotMet
-from widget_store.lab.judging import function_in, must_be_equal
-from widget_store.lab.progress import Outcome
 from widget_store.lab.scenarios import Scenario
 from widget_store.lab.timeline import draw, stories
+from widget_store.plain_text import in_a_line, plain
 from widget_store.schema import OrderStatus
-from widget_store.shown import in_a_line, plain
 
 pytestmark = pytest.mark.slow("each database has a store process of its own, which takes two seconds to start")
 

@@ -13,7 +13,7 @@ from widget_store.databases import Database
 from widget_store.endpoints import signature_of
 from widget_store.errors import StoreDidNotStart
 from widget_store.lab import Store, StoreRefused, Workers
-from widget_store.machine import AS_ON_WINDOWS
+from widget_store.system.windows import AS_ON_WINDOWS
 
 pytestmark = pytest.mark.slow("each database has a store process of its own, which takes two seconds to start")
 

@@ -15,10 +15,10 @@ import pytest
 
 from tests.conftest import BACKENDS
 from tests.support import PATIENCE_SECONDS, ROOT, Books, cut_connections, environment, eventually, new_key
-from widget_store import executors
 from widget_store.databases import Database
 from widget_store.errors import StoreDidNotStart, WidgetStoreError
 from widget_store.lab import StoreRefused, WorkerIsDead, Workers, WorkersPanel
+from widget_store.serving import executors
 
 pytestmark = pytest.mark.slow("starts two workers, and waits for one to take over from the other", weight=2)
 

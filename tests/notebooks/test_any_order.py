@@ -12,8 +12,8 @@ from jupyter_client.manager import KernelManager
 
 from tests.notebooks.test_outputs import compare, some_lessons
 from tests.tools.notebooks import KERNEL, copied_course, environment_of
+from widget_store.course.checks import all_exercises
 from widget_store.databases import has_embedded_postgres, stop_embedded_postgres
-from widget_store.lab.checks import all_exercises
 
 pytestmark = [
     pytest.mark.thorough("executes each lesson, and a part of it before"),

@@ -6,7 +6,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from widget_store.machine import SWITCH
+from widget_store.system.windows import SWITCH
 
 
 @pytest.mark.thorough("executes notebooks once more")

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.support import ROOT
+from widget_store.course.checks import Exercise, all_exercises
+from widget_store.course.progress import Outcome, Progress
 from widget_store.databases import Database
-from widget_store.lab.checks import Exercise, all_exercises
-from widget_store.lab.progress import Outcome, Progress
 
 WRONG_ANSWERS = ROOT / "tests" / "wrong_answers"
 EXERCISES = all_exercises()

@@ -20,7 +20,7 @@ from tests.tools.notebooks import (
     navigation,
     pictured,
 )
-from widget_store.lab.checks import all_exercises
+from widget_store.course.checks import all_exercises
 
 LESSONS = all_notebooks()
 BARE_WIDGETS = [name for name, its in vars(ipywidgets).items() if isinstance(its, type)]

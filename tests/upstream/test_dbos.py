@@ -29,7 +29,7 @@ def test_a_workflow_that_runs_when_dbos_is_destroyed_is_left_to_be_recovered(tmp
     `workflow_completion_timeout_sec` only puts off the same end for what takes longer, as an order that waits for its
     payment does.
 
-    So `widget_store.server` never calls `destroy`: a stop is a crash, and the next launch goes on from there.
+    So `widget_store.serving.server` never calls `destroy`: a stop is a crash, and the next launch goes on from there.
 
     We know of no report of this for Python. https://github.com/dbos-inc/dbos-transact-py/issues/436 asked for an
     orderly end, and got that timeout; https://github.com/dbos-inc/dbos-transact-golang/issues/423 reports the like for
@@ -52,7 +52,7 @@ def test_a_connection_that_a_unix_socket_refuses_is_tried_again() -> None:
 
     Over a Unix socket psycopg 3.3 says "connection is bad" instead. So a workflow that takes a step while PostgreSQL
     starts again has failed, for DBOS: if PostgreSQL is back in time, that is recorded, and no recovery takes it up.
-    Over TCP all is well. `widget_store.server` marks such errors as lost connections itself.
+    Over TCP all is well. `widget_store.serving.server` marks such errors as lost connections itself.
     """
     engine = sa.create_engine("postgresql+psycopg://postgres@/postgres?host=/nowhere")
     with pytest.raises(sa.exc.OperationalError) as refusal:

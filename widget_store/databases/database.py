@@ -13,8 +13,8 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.engine import URL, make_url
 
 from widget_store.errors import DatabaseUnavailable
-from widget_store.means import lack
 from widget_store.settings import PREFIX
+from widget_store.system.limits import lack
 
 CONNECTIONS_OF_A_STORE = 16
 """How many connections to a PostgreSQL a store with one worker and its notebook have at most."""

@@ -32,15 +32,15 @@ import psutil
 import psycopg
 from sqlalchemy.engine import URL, make_url
 
-from widget_store import interrupts
 from widget_store.databases import last_out, programs
 from widget_store.databases.database import Database, at_url
 from widget_store.databases.private import make_private_file, make_private_folder, usable
 from widget_store.errors import DatabaseRunsOn, DatabaseUnavailable, WidgetStoreError
-from widget_store.interrupts import OUT_OF_REACH, interrupts_wait
-from widget_store.machine import AS_ON_WINDOWS
-from widget_store.means import lack
 from widget_store.settings import PREFIX
+from widget_store.system import interrupts
+from widget_store.system.interrupts import OUT_OF_REACH, interrupts_wait
+from widget_store.system.limits import lack
+from widget_store.system.windows import AS_ON_WINDOWS
 
 SUPERUSER, ROLE, DATABASE = "postgres", "widget_store", "widget_store"
 _PASSWORDS, _ADDRESS = "passwords", "address"  # files of ours in the database's folder

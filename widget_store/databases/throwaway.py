@@ -34,9 +34,9 @@ from widget_store.databases import (
 )
 from widget_store.databases.embedded import embedded_postgres
 from widget_store.errors import DatabaseUnavailable, Starved
-from widget_store.interrupts import OUT_OF_REACH
-from widget_store.means import no_space
 from widget_store.settings import PREFIX, Settings
+from widget_store.system.interrupts import OUT_OF_REACH
+from widget_store.system.limits import no_space
 
 _ALONE_WITHIN_SECONDS = 10
 _ROOM_TO_GROW_BYTES = 16 * 1000**2  # a file of PostgreSQL's log; a copy of the template is 10 MB

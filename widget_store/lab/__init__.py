@@ -1,4 +1,4 @@
-"""The bench in the notebook: start a store, use it, crash it, and look at what is left.
+"""The lab in the notebook: start a store, use it, crash it, and look at what is left.
 
 Everything here runs in the notebook's kernel. DBOS doesn't: it lives in the store's own process, which is the one that
 dies.
@@ -9,8 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from widget_store.lab.bench.picture import bench_picture
-    from widget_store.lab.checks import check
+    from widget_store.benchmarks.picture import bench_picture
+    from widget_store.course.checks import check
     from widget_store.lab.crash_lab import CrashLab
     from widget_store.lab.crash_panel import CrashMap, try_every_crash_point
     from widget_store.lab.crash_test import Plan
@@ -38,20 +38,20 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Crash": "experiment",
-    "CrashLab": "crash_lab",
-    "CrashMap": "crash_panel",
-    "Lab": "panels",
-    "Plan": "crash_test",
-    "Store": "store",
-    "StoreRefused": "store",
-    "WorkerIsDead": "workers",
-    "Workers": "workers",
-    "WorkersPanel": "workers_panel",
-    "bench_picture": "bench.picture",
-    "check": "checks",
-    "crash_at": "experiment",
-    "try_every_crash_point": "crash_panel",
+    "Crash": "widget_store.lab.experiment",
+    "CrashLab": "widget_store.lab.crash_lab",
+    "CrashMap": "widget_store.lab.crash_panel",
+    "Lab": "widget_store.lab.panels",
+    "Plan": "widget_store.lab.crash_test",
+    "Store": "widget_store.lab.store",
+    "StoreRefused": "widget_store.lab.store",
+    "WorkerIsDead": "widget_store.lab.workers",
+    "Workers": "widget_store.lab.workers",
+    "WorkersPanel": "widget_store.lab.workers_panel",
+    "bench_picture": "widget_store.benchmarks.picture",
+    "check": "widget_store.course.checks",
+    "crash_at": "widget_store.lab.experiment",
+    "try_every_crash_point": "widget_store.lab.crash_panel",
 }
 
 if "IPython" in sys.modules:  # else this is a process that serves or is crashed, which imports nothing it does not need
@@ -64,4 +64,4 @@ def __getattr__(name: str) -> Any:
     """Import the names when they are first asked for: a crash test starts hundreds of processes without widgets."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(_HOMES[name]), name)

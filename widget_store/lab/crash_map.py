@@ -19,7 +19,7 @@ from rich.text import Text
 
 from widget_store.lab.crash_run import Result, Verdict
 from widget_store.lab.words import counted, ordinal
-from widget_store.shown import in_a_line, plain
+from widget_store.plain_text import in_a_line, plain
 
 if TYPE_CHECKING:
     from widget_store.lab.crash_test import Report

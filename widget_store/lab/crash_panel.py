@@ -24,8 +24,8 @@ from widget_store.lab.crash_run import Result, Verdict
 from widget_store.lab.crash_test import Plan, Report, crash_test
 from widget_store.lab.panel import Panel, as_message, button, in_a_row, refresh_button
 from widget_store.lab.scenarios import SCENARIOS, Scenario
+from widget_store.plain_text import as_html, failure_in_words, in_a_line
 from widget_store.settings import Settings
-from widget_store.shown import as_html, failure_in_words, in_a_line
 
 _STYLE = """
 .ws-map { color: var(--jp-ui-font-color1, #212121); font: 13px system-ui, sans-serif; line-height: 1.3; }

@@ -22,11 +22,11 @@ from widget_store.errors import AppFileError, WidgetStoreError
 from widget_store.lab import invariants
 from widget_store.lab.scenarios import Answer, Scenario
 from widget_store.lab.words import status_in_words
-from widget_store.means import lack
-from widget_store.processes import Processes, be_silent, end_with_parent, stand_apart, start
+from widget_store.plain_text import failure_in_words
 from widget_store.schema import OrderStatus
 from widget_store.settings import Settings
-from widget_store.shown import failure_in_words
+from widget_store.system.limits import lack
+from widget_store.system.processes import Processes, be_silent, end_with_parent, stand_apart, start
 
 _LOOK_AGAIN_SECONDS = 0.01
 _LAST_POINT_WITHIN_SECONDS = 2.0
@@ -478,7 +478,7 @@ def _serve(
     end_with_parent()
     be_silent()
     from widget_store.crashes import CrashPoints
-    from widget_store.server import Worker, serve
+    from widget_store.serving.server import Worker, serve
 
     points = CrashPoints(armed, tell=lambda point: to_test.send(("reached", point)))
     worker = Worker(executor_id="worker-1", database=database, settings=settings, port=0, app_file=app_file)
@@ -496,7 +496,7 @@ def _judge(app_file: Path, database: Database, to_test: Connection) -> None:
     stand_apart()
     end_with_parent()
     be_silent()
-    from widget_store.application import load_application
+    from widget_store.serving.application import load_application
 
     found = []
     with invariants.looking_at(database) as connection:

@@ -28,14 +28,14 @@ from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 from widget_store.crashes import fits
 from widget_store.databases.throwaway import open_databases
 from widget_store.errors import WidgetStoreError
-from widget_store.interrupts import end_in_good_order
 from widget_store.lab import crash_map, soak
 from widget_store.lab.crash_run import Bench, Result, Verdict, run
 from widget_store.lab.scenarios import SCENARIOS, Scenario
-from widget_store.means import of_a_crash_test, require
-from widget_store.processes import warm_processes
+from widget_store.plain_text import in_a_line
 from widget_store.settings import Settings, read_settings
-from widget_store.shown import in_a_line
+from widget_store.system.interrupts import end_in_good_order
+from widget_store.system.limits import of_a_crash_test, require
+from widget_store.system.processes import warm_processes
 
 _TRIES = 8
 """A second crash may come to nothing, when recovery happens to go another way: it is tried again before it is told."""

@@ -15,9 +15,9 @@ from widget_store.lab.crash_map import timeline, what_is_wrong
 from widget_store.lab.crash_run import Bench, Result, Verdict, run
 from widget_store.lab.scenarios import SCENARIOS, Scenario
 from widget_store.lab.state import State
-from widget_store.processes import warm_processes
+from widget_store.plain_text import in_a_line
 from widget_store.settings import read_settings
-from widget_store.shown import in_a_line
+from widget_store.system.processes import warm_processes
 
 _CUSTOMER = "anna"  # in every scenario she is the first to buy
 

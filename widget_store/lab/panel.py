@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import ipywidgets as widgets
 
-from widget_store.shown import as_html
+from widget_store.plain_text import as_html
 
 # Where colours are forced (Windows' high contrast), a button has its border only, and a menu without this has no arrow.
 # Boxes that show what overflows them do not cut the mark of what has the focus.

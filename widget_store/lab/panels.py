@@ -12,7 +12,7 @@ from widget_store.lab.panel import Panel, as_message, button, in_a_row, refresh_
 from widget_store.lab.store import Store, StoreRefused, behind_hub
 from widget_store.lab.timeline import draw, legend, stories
 from widget_store.lab.words import counted
-from widget_store.shown import as_html, failure_in_words
+from widget_store.plain_text import as_html, failure_in_words
 
 _NOW = "now"
 

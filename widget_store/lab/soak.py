@@ -34,10 +34,10 @@ from widget_store.errors import StoreDidNotStart
 from widget_store.lab import invariants
 from widget_store.lab.crash_run import authors_violations
 from widget_store.lab.words import counted, status_in_words
-from widget_store.machine import SWITCH
-from widget_store.processes import descendant, warm_processes
 from widget_store.schema import OrderStatus
 from widget_store.settings import PREFIX, Settings, read_settings
+from widget_store.system.processes import descendant, warm_processes
+from widget_store.system.windows import SWITCH
 
 CUSTOMERS = 16
 _LONGEST_LIFE_SECONDS = 7.0

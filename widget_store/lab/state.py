@@ -12,8 +12,8 @@ from sqlalchemy.engine import make_url
 
 from widget_store.databases import Database
 from widget_store.lab.words import status_in_words
+from widget_store.plain_text import failure_in_words, in_a_line, plain
 from widget_store.schema import OrderStatus, metadata, orders, products
-from widget_store.shown import failure_in_words, in_a_line, plain
 
 _LONGEST_RESULT = 1_000
 _DIGITS_OF_AN_ID = 18

@@ -23,14 +23,14 @@ import psutil
 
 from widget_store.databases import Database, open_database
 from widget_store.errors import StoreDidNotStart, WidgetStoreError
-from widget_store.interrupts import OUT_OF_REACH, interrupts_wait
 from widget_store.lab.followers import Followers
 from widget_store.lab.state import State
-from widget_store.means import LESSON, require
-from widget_store.processes import descendant
+from widget_store.plain_text import plain
 from widget_store.schema import OrderStatus
 from widget_store.settings import PREFIX, read_settings
-from widget_store.shown import plain
+from widget_store.system.interrupts import OUT_OF_REACH, interrupts_wait
+from widget_store.system.limits import LESSON, require
+from widget_store.system.processes import descendant
 
 _START_WITHIN_SECONDS = 60.0
 _ANSWER_WITHIN_SECONDS = 90.0

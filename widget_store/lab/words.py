@@ -2,8 +2,8 @@
 
 import textwrap
 
+from widget_store.plain_text import in_a_line
 from widget_store.schema import OrderStatus
-from widget_store.shown import in_a_line
 
 _WIDTH = 72
 """Characters a line: an output of JupyterLab has room for them, and would break a longer line inside words."""

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from widget_store.databases import Database
 from widget_store.errors import StoreDidNotStart, WidgetStoreError
-from widget_store.executors import ExecutorIds
-from widget_store.processes import Processes, be_silent, end_with_parent, stand_apart, start
+from widget_store.plain_text import failure_in_words
+from widget_store.serving.executors import ExecutorIds
 from widget_store.settings import Settings
-from widget_store.shown import failure_in_words
+from widget_store.system.processes import Processes, be_silent, end_with_parent, stand_apart, start
 
 _READY_WITHIN_SECONDS = 60.0
 _LOOK_EVERY_SECONDS = 1.0
@@ -98,9 +98,9 @@ def _work(assignment: Assignment, to_lab: Connection) -> None:
     stand_apart()
     end_with_parent()
     be_silent()
-    from widget_store import executors
-    from widget_store.reset import claim_fresh
-    from widget_store.server import Worker, serve
+    from widget_store.serving import executors
+    from widget_store.serving.reset import claim_fresh
+    from widget_store.serving.server import Worker, serve
 
     try:
         claim = executors.claim_alone if assignment.alone else executors.claim

@@ -16,15 +16,15 @@ from dbos import DBOSClient, WorkflowStatus
 
 from widget_store.databases import Database, open_database
 from widget_store.errors import StoreDidNotStart, WidgetStoreError
-from widget_store.interrupts import interrupts_wait
 from widget_store.lab.followers import Followers
 from widget_store.lab.state import State, order_created_by
 from widget_store.lab.store import StoreRefused
 from widget_store.lab.worker import Assignment, WorkerProcess
-from widget_store.processes import warm_processes
+from widget_store.plain_text import failure_in_words, in_a_line
 from widget_store.schema import OrderStatus
 from widget_store.settings import Settings, read_settings
-from widget_store.shown import failure_in_words, in_a_line
+from widget_store.system.interrupts import interrupts_wait
+from widget_store.system.processes import warm_processes
 
 _ANSWER_WITHIN_SECONDS = 90.0
 _LOOK_AGAIN_SECONDS = 0.02

@@ -8,8 +8,8 @@ import ipywidgets as widgets
 from widget_store.errors import WidgetStoreError
 from widget_store.lab.panel import Panel, as_message, button, in_a_row, refresh_button
 from widget_store.lab.workers import START_AGAIN, WorkerIsDead, Workers
+from widget_store.plain_text import as_html, failure_in_words
 from widget_store.schema import OrderStatus
-from widget_store.shown import as_html, failure_in_words
 
 _STYLE = """
 <style>

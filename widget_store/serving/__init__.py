@@ -1,0 +1,1 @@
+"""Keeps the shop alive: who serves it, who starts that process again, and who recovers whose workflows."""
