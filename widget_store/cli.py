@@ -124,7 +124,7 @@ def bench(options: argparse.Namespace) -> int:
 
 def crash_test(options: argparse.Namespace) -> int:
     """Every crash point of a checkout, in a process of its own."""
-    return _run_python("crash-test", "widget_store.lab.crash_test", *options.more)
+    return _run_python("crash-test", "widget_store.lab.crash_test_command", *options.more)
 
 
 def progress(options: argparse.Namespace) -> int:

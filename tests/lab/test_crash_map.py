@@ -18,7 +18,8 @@ from widget_store.lab import CrashMap, crash_panel, try_every_crash_point
 from widget_store.lab.crash_map import LETTERS, MEANINGS, describe, show, timeline
 from widget_store.lab.crash_panel import draw
 from widget_store.lab.crash_run import Result, Verdict
-from widget_store.lab.crash_test import Report, _parser
+from widget_store.lab.crash_test import Report
+from widget_store.lab.crash_test_command import _parser
 from widget_store.settings import Settings
 
 CREATE, RESERVE = "checkout_workflow/1.create_order", "checkout_workflow/2.reserve_inventory"

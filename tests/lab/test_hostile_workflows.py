@@ -19,7 +19,7 @@ from tests.conftest import BACKENDS
 from tests.support import ROOT, command, eventually, new_key
 from widget_store.course.checks import Exercise
 from widget_store.course.judging import function_in, must_be_equal
-from widget_store.course.progress import Outcome
+from widget_store.course.outcomes import Outcome
 from widget_store.databases import Database
 from widget_store.errors import WidgetStoreError
 from widget_store.lab import Lab, Store, StoreRefused, Workers, WorkersPanel, crash_at, try_every_crash_point

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support import ROOT
 from widget_store.course.checks import Exercise, all_exercises
-from widget_store.course.progress import Outcome, Progress
+from widget_store.course.outcomes import Outcome, Progress
 from widget_store.databases import Database
 
 WRONG_ANSWERS = ROOT / "tests" / "wrong_answers"

@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -18,11 +18,9 @@ from rich.table import Table
 from rich.text import Text
 
 from widget_store.lab.crash_run import Result, Verdict
+from widget_store.lab.crash_test import Report
 from widget_store.lab.words import counted, ordinal
 from widget_store.plain_text import in_a_line, plain
-
-if TYPE_CHECKING:
-    from widget_store.lab.crash_test import Report
 
 MEANINGS = {
     Verdict.SAFE: "every invariant holds in the end",
@@ -64,7 +62,7 @@ class Cell:
         return worst([run.verdict for run in self.runs])
 
 
-def cells(report: "Report") -> dict[str, list[Cell]]:
+def cells(report: Report) -> dict[str, list[Cell]]:
     """The cells of each scenario, in the order in which its points were recorded."""
     rows: dict[str, dict[str, Cell]] = {run.scenario: {} for run in report.recorded}
     for run in report.results:
@@ -101,7 +99,7 @@ def how_many_are_safe(row: list[Cell]) -> str:
 # --- in the terminal
 
 
-def show(report: "Report", console: Console) -> None:
+def show(report: Report, console: Console) -> None:
     """Print the map, and what went wrong. Of a single run, print the timeline."""
     runs = report.results or report.recorded
     if len(runs) == 1:
@@ -120,7 +118,7 @@ def show(report: "Report", console: Console) -> None:
     console.print(f"\n{how_many_are_safe(tried)} crash points safe{pairs}; {report.seconds:.1f} s{each}")
 
 
-def _map(report: "Report", rows: dict[str, list[Cell]]) -> Table:
+def _map(report: Report, rows: dict[str, list[Cell]]) -> Table:
     """A scenario in which all is safe is one row; of another, each step is."""
     fails_anyway = {run.scenario: run.verdict for run in report.recorded if run.verdict != Verdict.SAFE}
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
