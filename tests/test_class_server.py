@@ -44,7 +44,7 @@ def anna(urls: dict[str, URL], public_folder: Path) -> Database:
     database = at_url(urls["anna"].render_as_string(hide_password=False))
     with serving(public_folder, WIDGET_STORE_DATABASE_URL=database.url, **FAST) as store:
         store.sell(new_key())
-    assert Books(database).violations() == []
+        assert Books(database).violations() == []
     return database
 
 

@@ -69,7 +69,7 @@ def test_a_purchase_survives_a_crash_and_a_reload(shop: Page, served: Serving, b
 def test_the_page_behind_the_labs_link_may_crash_the_store_and_any_other_may_not(
     page: Page, database: Database, public_folder: Path
 ) -> None:
-    settings = {"WIDGET_STORE_DATABASE_URL": database.url, "WIDGET_STORE_CRASH_TOKEN": "known to few"}
+    settings = {"WIDGET_STORE_DATABASE_URL": database.url, "WIDGET_STORE_CRASH_TOKEN": "known-to-few"}
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     with serving(public_folder, "--crash-endpoint", **settings) as store:
