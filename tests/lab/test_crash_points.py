@@ -18,8 +18,8 @@ longer = pytest.mark.thorough("more crash points")
     [
         ("declined", 30, "postgresql"),
         ("declined", 30, "sqlite"),
-        pytest.param("paid", 70, "postgresql", marks=longer),
-        pytest.param("paid", 70, "sqlite", marks=longer),
+        pytest.param("paid", 90, "postgresql", marks=longer),
+        pytest.param("paid", 90, "sqlite", marks=longer),
     ],
 )
 def test_the_store_survives_every_crash_point(
