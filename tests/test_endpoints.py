@@ -463,6 +463,19 @@ def test_a_workflow_that_has_ended_without_a_word_is_told(serving_app: Callable[
 
 
 @pytest.mark.slow("starts a store")
+def test_a_none_that_was_published_is_told_from_an_event_that_was_not(serving_app: Callable[[str], Serving]) -> None:
+    nothing_to_pay = SILENT_APP + "    DBOS.set_event('payment_id', None)\n"
+    no_order = nothing_to_pay + "    DBOS.set_event('order_id', None)\n"
+    for app, says in (
+        (nothing_to_pay, "never published the event 'order_id'"),
+        (no_order, "published None as the event 'order_id'"),
+    ):
+        store, key = serving_app(app), new_key()
+        for answer in (store.buy(key), store.pay(key)):
+            assert (answer.status_code, says in answer.text) == (500, True), answer.text
+
+
+@pytest.mark.slow("starts a store")
 def test_a_workflow_that_raises_is_told_with_its_reason(serving_app: Callable[[str], Serving]) -> None:
     store, key = serving_app(RAISING_APP), new_key()
     for answer in (store.buy(key), store.buy(key), store.pay(key)):

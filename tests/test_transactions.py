@@ -39,11 +39,6 @@ def status(books: Books, order_id: int) -> int:
     return int(found)
 
 
-def seconds_left_of(books: Books, order_id: int) -> int:
-    ((found,),) = books.store("SELECT progress_remaining FROM orders WHERE order_id = :id", id=order_id)
-    return int(found)
-
-
 def shelf(books: Books) -> tuple[int, int]:
     """What is on the shelf, and what was ever put there."""
     ((inventory, stock_added),) = books.store("SELECT inventory, stock_added FROM products")
@@ -105,24 +100,11 @@ def test_a_paid_order_is_dispatched_second_by_second(books: Books) -> None:
     assert (transactions.update_order_progress(order_id), status(books, order_id)) == (0, DISPATCHED)
 
 
-def test_the_seconds_left_are_told_twice_or_late_without_harm(books: Books) -> None:
-    order_id = transactions.create_order()
-    transactions.mark_order_paid(order_id)
-    for seconds_left in (9, 9, 7, 8):  # the last one by a worker that was away, while another went on
-        transactions.set_order_progress(order_id, seconds_left)
-    assert (seconds_left_of(books, order_id), status(books, order_id)) == (7, PAID)
-    for seconds_left in (0, 1):
-        transactions.set_order_progress(order_id, seconds_left)
-    assert (seconds_left_of(books, order_id), status(books, order_id)) == (0, DISPATCHED)
-
-
 def test_an_order_that_is_not_paid_is_not_dispatched(books: Books) -> None:
     pending, cancelled = transactions.create_order(), transactions.create_order()
     transactions.cancel_order(cancelled)
     assert transactions.update_order_progress(pending) == 0
     assert transactions.update_order_progress(cancelled) == 0
-    transactions.set_order_progress(pending, 0)
-    transactions.set_order_progress(cancelled, 0)
     assert (status(books, pending), status(books, cancelled)) == (PENDING, CANCELLED)
 
 

@@ -67,7 +67,8 @@ STEPS = {  # of the store's own checkout, in the order in which it meets them; w
     "checkout_workflow/*.mark_order_paid": True,
     "checkout_workflow/*.dispatch_order_workflow": False,
     "checkout_workflow/*.set_event order_id": False,
-    "dispatch_order_workflow/*.set_order_progress": True,
+    "dispatch_order_workflow/*.sleep": False,
+    "dispatch_order_workflow/*.update_order_progress": True,
     "checkout_workflow/*.undo_reserve_inventory": True,
     "checkout_workflow/*.cancel_order": True,
 }

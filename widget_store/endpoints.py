@@ -216,7 +216,11 @@ class _Answers:
         return time.monotonic() + self._within
 
     async def event(self, workflow_id: str, name: str, deadline: float) -> Any:
-        """The value of an event; None when it is None, and when the deadline passed without it."""
+        """The value of an event; None when it is None, and when the deadline passed without it.
+
+        Raises:
+            CheckoutFailed: When the workflow has ended without it, or without an order id.
+        """
         while True:
             left = deadline - time.monotonic()
             look_for = max(0, min(left, _LOOK_AGAIN_SECONDS))
@@ -232,9 +236,19 @@ class _Answers:
             if workflow is None:
                 return None
             if workflow.status == "SUCCESS":
-                raise CheckoutFailed(f"it has ended, and never published the event {name!r}.")
+                return await _event_of_what_has_ended(workflow_id, name)
             if left > look_for:
                 await asyncio.sleep(_PAUSE_SECONDS)  # an event that is None is there at once, each time it is asked for
+
+
+async def _event_of_what_has_ended(workflow_id: str, name: str) -> Any:
+    """DBOS answers None for an event that is None and for one that is not there: all events together tell which."""
+    published = await DBOS.get_all_events_async(workflow_id)
+    if name not in published:
+        raise CheckoutFailed(f"it has ended, and never published the event {name!r}.")
+    if name == ORDER_ID and published[name] is None:
+        raise CheckoutFailed(f"it has ended, and published None as the event {name!r}.")
+    return published[name]
 
 
 class Line:

@@ -84,7 +84,11 @@ class Settings(BaseSettings):
         default=60.0, gt=0, allow_inf_nan=False, description="seconds a checkout waits for its payment"
     )
     dispatch_interval: float = Field(
-        default=1.0, ge=0, le=_A_DAY, allow_inf_nan=False, description="seconds each of the ten dispatch steps takes"
+        default=1.0,
+        ge=0,
+        le=_A_DAY,
+        allow_inf_nan=False,
+        description="seconds that the dispatch sleeps before each of its ten steps",
     )
     webhook_secret: SecretStr | None = Field(
         default=None,

@@ -66,21 +66,6 @@ def update_order_progress(order_id: int) -> int:
 
 
 @transaction
-def set_order_progress(order_id: int, seconds_left: int) -> None:
-    """Say how many seconds a PAID order's dispatch still takes, and call it DISPATCHED at zero.
-
-    Saying it twice does no harm, and saying it late neither: the number only goes down.
-    """
-    status = OrderStatus.PAID if seconds_left else OrderStatus.DISPATCHED
-    sql_session().execute(
-        orders.update()
-        .where(orders.c.order_id == order_id, orders.c.order_status == OrderStatus.PAID)
-        .where(orders.c.progress_remaining > seconds_left)
-        .values(progress_remaining=seconds_left, order_status=status)
-    )
-
-
-@transaction
 def restock() -> int:
     """Fill the shelf, less what PENDING orders may still give back, and return how many widgets were added.
 

@@ -4,7 +4,6 @@ DBOS checkpoints each step. When the process dies, the workflow is started again
 checkpoint returns its recorded result instead of running: so it goes on where it was.
 """
 
-import time
 from dataclasses import dataclass
 
 from dbos import DBOS, SetWorkflowID
@@ -15,8 +14,8 @@ from widget_store.transactions import (
     create_order,
     mark_order_paid,
     reserve_inventory,
-    set_order_progress,
     undo_reserve_inventory,
+    update_order_progress,
 )
 
 PAYMENT_ID = "payment_id"
@@ -33,7 +32,7 @@ class Pace:
 
     Attributes:
         payment_timeout: How long a checkout waits for its payment.
-        dispatch_interval: How long each dispatch step takes.
+        dispatch_interval: How long the dispatch sleeps before each of its steps of progress.
     """
 
     payment_timeout: float = 60.0
@@ -80,16 +79,6 @@ def checkout_workflow(key: str) -> str:
 @DBOS.workflow(name="dispatch_order_workflow")
 def dispatch_order_workflow(order_id: int) -> None:
     """Dispatch a paid order, one durable second at a time, until it is DISPATCHED."""
-    for seconds_left in reversed(range(DISPATCH_STEPS)):
-        dispatch_for_a_second(order_id, seconds_left)
-
-
-@DBOS.step(name="set_order_progress")
-def dispatch_for_a_second(order_id: int, seconds_left: int) -> None:
-    """Dispatch for a second, then note how many are left. A second that a crash cuts short begins again.
-
-    A crash may run a step twice. This one bears it: it says what is to be, and not what to change. So it needs no
-    receipt, and costs half of what a durable sleep and an exactly-once transaction do.
-    """
-    time.sleep(pace.dispatch_interval)
-    set_order_progress(order_id, seconds_left)
+    for _ in range(DISPATCH_STEPS):
+        DBOS.sleep(pace.dispatch_interval)
+        update_order_progress(order_id)

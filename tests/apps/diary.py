@@ -17,7 +17,7 @@ from dbos import DBOS, SetWorkflowID
 
 from widget_store import transactions
 from widget_store.schema import DISPATCH_STEPS
-from widget_store.workflows import ORDER_ID, PAYMENT_ID, PAYMENT_STATUS, dispatch_for_a_second, pace
+from widget_store.workflows import ORDER_ID, PAYMENT_ID, PAYMENT_STATUS, pace
 
 DIARY = Path(os.environ["DIARY"])
 
@@ -65,8 +65,9 @@ def checkout_workflow(key: str) -> str:
 @DBOS.workflow()
 def dispatch_order_workflow(order_id: int) -> None:
     with noted():
-        for seconds_left in reversed(range(DISPATCH_STEPS)):
-            dispatch_for_a_second(order_id, seconds_left)
+        for _ in range(DISPATCH_STEPS):
+            DBOS.sleep(pace.dispatch_interval)
+            transactions.update_order_progress(order_id)
             note("step", str(DBOS.workflow_id))
 
 

@@ -98,3 +98,15 @@ def test_copies_of_a_finished_order_are_such_orders(database: Database) -> None:
         assert {f"first-{copy}.dispatch" for copy in range(1, 6)} <= {name for name, _ in workflows}
         steps = books.system("SELECT workflow_uuid, count(*) FROM {dbos}operation_outputs GROUP BY 1")
         assert len(set(dict(steps).values())) == 2, "as many steps in each checkout, and in each dispatch"
+
+
+@pytest.mark.slow("starts a store, twice")
+def test_no_dispatch_that_slept_goes_on_sleeping_in_the_next_part(database: Database) -> None:
+    settings = Settings.model_construct().model_copy(update={"database_url": database.url, "dispatch_interval": 3600})
+    with closing(Tables(database)) as tables:
+        with served(settings) as store:
+            store.checkouts(0, 2)
+        assert not tables.at_rest()
+        tables.cancel_what_sleeps()
+        with served(settings):
+            assert tables.at_rest()

@@ -115,7 +115,7 @@ def test_the_last_line_sums_it_up() -> None:
 
 def test_the_map_fits_80_columns_and_only_commands_do_not() -> None:
     report = a_report()
-    many = [a_run("paid", f"dispatch_order_workflow/{n}.set_order_progress/effect/{SIDES[0]}") for n in range(99)]
+    many = [a_run("paid", f"dispatch_order_workflow/{n}.update_order_progress/effect/{SIDES[0]}") for n in range(99)]
     broken = a_run("paid", f"{CREATE}/checkpoint/after", verdict=Verdict.BROKEN, says=f"{STOCK}, {STOCK}")
     text = printed(Report(report.recorded, [*report.results, *many, broken], 1.0, APP))
     assert text.count("·") == 2 + 4 + 99 + 1, "each point, and the legend"

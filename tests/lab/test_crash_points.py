@@ -1,11 +1,14 @@
 """The store's own checkout, killed at its crash points: all of the two main scenarios, a sample of the others."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from tests.tools.notebooks import written_in
 from widget_store.lab.crash_test import Report
 from widget_store.lab.scenarios import SCENARIOS
+from widget_store.schema import DISPATCH_STEPS
 
 SAMPLE = ["*/start */after", "*/2.*/effect/after", "http/send*/after", "*/end/status/before", "http/restock*"]
 
@@ -18,8 +21,8 @@ longer = pytest.mark.thorough("more crash points")
     [
         ("declined", 30, "postgresql"),
         ("declined", 30, "sqlite"),
-        pytest.param("paid", 70, "postgresql", marks=longer),
-        pytest.param("paid", 70, "sqlite", marks=longer),
+        pytest.param("paid", 90, "postgresql", marks=longer),
+        pytest.param("paid", 90, "sqlite", marks=longer),
     ],
 )
 def test_the_store_survives_every_crash_point(
@@ -42,6 +45,20 @@ def test_the_store_survives_a_sample_of_the_other_scenarios(crash: Callable[...,
     report = crash(*others, backend=backend, points=tuple(SAMPLE))
     assert report.failures == []
     assert {result.scenario for result in report.results} >= set(others) - {"crash during dispatch"}
+
+
+@longer
+@pytest.mark.slow("kills a store at every crash point of a dispatch", weight=30)
+def test_the_cheaper_dispatch_of_lesson_09_survives_every_crash_point(
+    crash: Callable[..., Report], tmp_path: Path
+) -> None:
+    app = tmp_path / "cheaper_dispatch.py"
+    app.write_text(written_in("09", "work/cheaper_dispatch.py"), encoding="utf-8")
+    report = crash("paid", backend="sqlite", app=app, points=("dispatch_order_workflow/*",))
+    assert report.failures == []
+    assert report.never_met == []
+    steps = {result.point.split("/")[1] for result in report.results}
+    assert steps == {*(f"{number}.set_order_progress" for number in range(1, DISPATCH_STEPS + 1)), "end"}
 
 
 @pytest.mark.thorough("pairs of crash points")

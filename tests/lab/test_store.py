@@ -13,6 +13,7 @@ from widget_store.databases import Database
 from widget_store.endpoints import signature_of
 from widget_store.errors import StoreDidNotStart
 from widget_store.lab import Store, StoreRefused, Workers
+from widget_store.schema import DISPATCH_STEPS
 from widget_store.system.windows import AS_ON_WINDOWS
 
 pytestmark = pytest.mark.slow("each database has a store process of its own, which takes two seconds to start")
@@ -268,3 +269,15 @@ def test_a_store_with_a_secret_believes_signed_payments_only(tmp_path: Path, mon
         report = f"{store.url}/payment_webhook/anna/failed"
         signature = {"X-Widget-Signature": signature_of("the lesson's", "anna", "failed")}
         assert httpx.post(report, headers=signature, trust_env=False, timeout=60).text == "1"
+
+
+def test_an_order_under_way_goes_on_with_any_other_interval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WIDGET_STORE_DATABASE_URL", f"sqlite:///{tmp_path / 'store.sqlite'}")
+    with Store(dispatch_interval=0.3) as store:
+        order_id = store.pay(payment_id := store.buy())
+        dispatch = f"{payment_id}.dispatch"
+        eventually(lambda: store.state.steps_of(dispatch), "a step of the dispatch")
+    with Store(dispatch_interval=0) as store:
+        store.wait_until_dispatched(order_id)
+        taken = [step.name for step in store.state.steps_of(dispatch)]
+    assert taken == ["sleep", "update_order_progress"] * DISPATCH_STEPS

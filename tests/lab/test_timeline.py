@@ -12,7 +12,7 @@ STORY = OrderStory(
         Step(1, "create_order", "7", 100.0, 100.01),
         Step(4, "recv", "paid", 103.0, 103.5),
     ],
-    dispatch=[Step(n, "set_order_progress", "", 103 + n, 103 + n + 0.01) for n in range(1, 11)],
+    dispatch=[Step(2 * n, "update_order_progress", str(10 - n), 103 + n, 103 + n + 0.01) for n in range(1, 11)],
     ended=True,
 )
 

@@ -43,6 +43,15 @@ def pictured(lesson: Path) -> list[nbformat.NotebookNode]:
     return [output for output in outputs if output.get("data", {}).get("text/plain", "").startswith(PANELS)]
 
 
+def written_in(lesson: str, file: str) -> str:
+    """Return what a lesson, named by its number, writes into a file."""
+    (notebook,) = NOTEBOOKS.glob(f"{lesson}_*.ipynb")
+    first_line = f"%%writefile {file}\n"
+    cells = nbformat.read(notebook, as_version=4).cells
+    (found,) = [cell.source for cell in cells if cell.source.startswith(first_line)]
+    return str(found.removeprefix(first_line))
+
+
 def imported_from_the_kit() -> set[str]:
     """Return the full names of all that the lessons and their solutions import from the kit.
 

@@ -244,8 +244,8 @@ def _with_finished_orders(setting: Setting, tables: Tables) -> list[tuple[str, s
     with served(scratch.model_copy(update={"dispatch_interval": _ASLEEP_SECONDS})) as store:
         buys, pays = store.checkouts(effort.warm_up, effort.checkouts)
         lists = [store.get("/orders") for _ in range(effort.checkouts)]
+    tables.cancel_what_sleeps()  # otherwise it would be recovered, too
     with served(scratch.model_copy(update={"dispatch_interval": _NO_TIME_SECONDS})) as store:
-        _wait_until(tables.at_rest)  # otherwise what sleeps would be recovered, too
         recoveries = [store.seconds_to_recover() for _ in range(effort.kills)]
     with served(scratch.model_copy(update={"dispatch_interval": effort.dispatch_interval})) as store:
         rush = _rush(effort, store, tables)

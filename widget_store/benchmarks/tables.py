@@ -4,7 +4,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import sqlalchemy as sa
-from dbos import DBOSClient
+from dbos import DBOSClient, WorkflowStatus
 
 from widget_store.databases import Database
 from widget_store.schema import PRODUCT_ID, OrderStatus, orders, products
@@ -58,8 +58,16 @@ class Tables:
 
     def at_rest(self) -> bool:
         """Whether no workflow is running, or waits to run."""
-        under_way = ["PENDING", "ENQUEUED", "DELAYED"]
-        return not self._client.list_workflows(status=under_way, limit=1, load_input=False, load_output=False)
+        return not self._under_way(limit=1)
+
+    def cancel_what_sleeps(self) -> None:
+        """Cancel what is under way: a durable sleep would go on for as long in the next process, too."""
+        self._client.cancel_workflows([workflow.workflow_id for workflow in self._under_way()])
+
+    def _under_way(self, limit: int | None = None) -> list[WorkflowStatus]:
+        return self._client.list_workflows(
+            status=["PENDING", "ENQUEUED", "DELAYED"], limit=limit, load_input=False, load_output=False
+        )
 
     # --- the same SQL with nothing durable
 

@@ -134,23 +134,26 @@ def in_a_line(run: Result) -> str:
 def must_be_equal(answer: object, truth: Mapping[str, Any], witness: str = "the database has") -> None:
     """Compare a learner's answer, a dictionary, with what a run has left.
 
+    What was seen is not told: the solution has it, for who wants to see it.
+
     Args:
         answer: What the learner says.
         truth: What was seen.
         witness: Where it was seen, in words that stand before it.
 
     Raises:
-        Wrong: With each entry that differs.
+        Wrong: With each entry that differs, and whether the others are right.
     """
     if not isinstance(answer, dict) or set(answer) != set(truth):
         raise Wrong(f"The answer must be a dictionary with these keys: {', '.join(map(repr, truth))}.")
     differences = [
-        f"{name}: you said {answer[name]!r}, but {witness} {seen!r}"
+        f"{name}: you said {answer[name]!r}, but {witness} something else"
         for name, seen in truth.items()
         if not _is_the_same(answer[name], seen)
     ]
     if differences:
-        raise Wrong("; ".join(differences) + ".")
+        rest = " The rest is right." if len(differences) < len(truth) else ""
+        raise Wrong(f"{'; '.join(differences)}.{rest}")
 
 
 def _is_the_same(said: object, seen: object) -> bool:

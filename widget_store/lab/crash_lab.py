@@ -22,9 +22,10 @@ _LONGEST_STORY = 50_000
 NO_ORDER, NO_STEP, NO_PREDICTION = "no order", "none", "no prediction"
 _NEVER_IN = {  # each scenario, and the steps that it does not reach
     "paid": {"undo_reserve_inventory", "cancel_order"},
-    "declined": {"mark_order_paid", "dispatch_order_workflow", "set_order_progress"},
+    "declined": {"mark_order_paid", "dispatch_order_workflow", "sleep", "update_order_progress"},
     "sold out": {
-        *("recv", "mark_order_paid", "dispatch_order_workflow", "set_order_progress", "undo_reserve_inventory"),
+        *("recv", "mark_order_paid", "dispatch_order_workflow", "sleep", "update_order_progress"),
+        "undo_reserve_inventory",
     },
 }
 _MINE = "checkout_workflow/"

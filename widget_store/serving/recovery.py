@@ -18,7 +18,7 @@ from widget_store.serving import executors
 APP_NAME = "widget-store"
 # DBOS recovers a workflow only in the version of the code that started it. Unpinned, the version is a hash of the
 # source, and an edited comment would strand every order that is under way.
-APPLICATION_VERSION = "2"
+APPLICATION_VERSION = "3"
 UNPINNED = "auto"  # in the place of a version: DBOS's own, that hash
 RECOVERY_QUEUE = "recovery"
 # A workflow that came from a queue of its own returns there; at launch DBOS itself does that. These are no such queues:

@@ -50,6 +50,9 @@ _CONNECTIONS = 4
 _CONNECTIONS_TO_LOOK = 2  # of their own: when all transactions wait for a lock, customers can still look
 _LOOK_WITHIN_SECONDS = 10
 _A_DAY_IN_SECONDS = 86_400
+# DBOS makes no step of a sleep of 0 s. Then the steps of a dispatch would have other numbers, and an order that began
+# with another interval could not go on.
+_SHORTEST_SLEEP_SECONDS = 0.001
 _QUEUE_THREADS = "queue-worker-"  # how DBOS begins their names
 _SQLITE_CAN_NOT_NOW = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
 _POSTGRESQL_CAN_NOT_NOW = {"25006", "53100", "58030"}  # read-only, as a standby is; the disk full; the disk failed
@@ -203,7 +206,7 @@ def _launch(
     for name in [name for name in os.environ if name.startswith("DBOS_")]:
         del os.environ[name]  # of somebody's own application: a name, a version, the key of a control plane
     workflows.pace.payment_timeout = worker.settings.payment_timeout
-    workflows.pace.dispatch_interval = worker.settings.dispatch_interval
+    workflows.pace.dispatch_interval = max(worker.settings.dispatch_interval, _SHORTEST_SLEEP_SECONDS)
     version = worker.application_version
     config: DBOSConfig = {
         "name": APP_NAME,

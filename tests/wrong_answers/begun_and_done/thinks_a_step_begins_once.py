@@ -1,4 +1,4 @@
-# says: create_order began: you said 1, but it was 3
+# says: create_order began: you said 1, but it was something else
 answer = {
     "create_order began": 1,
     "orders right after the second crash": 0,

@@ -1,4 +1,4 @@
-# says: failed, and then reported as paid: you said 200, but the store answered 409
+# says: failed, and then reported as paid: you said 200, but the store answered something else
 answer = {
     "paid, and reported as paid again": 200,
     "paid, and then reported as failed": 409,

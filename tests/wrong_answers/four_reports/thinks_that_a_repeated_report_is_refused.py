@@ -1,4 +1,4 @@
-# says: paid, and reported as paid again: you said 409, but the store answered 200
+# says: paid, and reported as paid again: you said 409, but the store answered something else
 answer = {
     "paid, and reported as paid again": 409,
     "paid, and then reported as failed": 409,

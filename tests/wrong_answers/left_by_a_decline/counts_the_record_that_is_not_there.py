@@ -1,4 +1,4 @@
-# says: steps with a checkpoint: you said 5, but it was 4
+# says: steps with a checkpoint: you said 5, but it was something else
 answer = {
     "order": "PENDING",
     "widgets on the shelf": 100,

@@ -1,4 +1,4 @@
-# says: the first step to run after it: you said 'undo_reserve_inventory', but it was 'cancel_order'
+# says: the first step to run after it: you said 'undo_reserve_inventory', but it was something else
 answer = {
     "order": "PENDING",
     "widgets on the shelf": 100,

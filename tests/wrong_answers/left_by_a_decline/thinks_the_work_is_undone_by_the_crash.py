@@ -1,4 +1,4 @@
-# says: widgets on the shelf: you said 99, but it was 100
+# says: widgets on the shelf: you said 99, but it was something else
 answer = {
     "order": "PENDING",
     "widgets on the shelf": 99,

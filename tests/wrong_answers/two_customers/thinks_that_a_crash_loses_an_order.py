@@ -1,2 +1,2 @@
-# says: DISPATCHED: you said 0, but the database has 1
+# says: DISPATCHED: you said 0, but the database has something else
 answer = {"DISPATCHED": 0, "CANCELLED": 2, "on the shelf": 100}

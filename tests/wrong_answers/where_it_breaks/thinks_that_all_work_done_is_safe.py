@@ -1,4 +1,4 @@
-# says: checkpoint/before: you said 'safe', but it is 'broken'
+# says: checkpoint/before: you said 'safe', but it is something else
 answer = {
     "body/before": "safe",
     "effect/before": "safe",

@@ -1,4 +1,4 @@
-# says: effect/before#2: you said 'safe', but it is 'broken'
+# says: effect/before#2: you said 'safe', but it is something else
 answer = {
     "body/before": "safe",
     "effect/before": "safe",
