@@ -21,6 +21,7 @@ import psycopg
 import sqlalchemy as sa
 import uvicorn
 from dbos import DBOS, DBOSConfig, SQLAlchemyDatasource
+from psycopg.pq import TransactionStatus
 from pydantic import SecretStr
 from sqlalchemy import event
 
@@ -50,6 +51,7 @@ _CONNECTIONS = 4
 _CONNECTIONS_TO_LOOK = 2  # of their own: when all transactions wait for a lock, customers can still look
 _LOOK_WITHIN_SECONDS = 10
 _A_DAY_IN_SECONDS = 86_400
+_IN_A_TRANSACTION = {TransactionStatus.INTRANS, TransactionStatus.INERROR}
 # DBOS makes no step of a sleep of 0 s. Then the steps of a dispatch would have other numbers, and an order that began
 # with another interval could not go on.
 _SHORTEST_SLEEP_SECONDS = 0.001
@@ -112,7 +114,7 @@ def serve(worker: Worker, on_ready: Callable[[int], None], crash_points: CrashPo
     ).start()
     app = create_app(
         learners.checkout_workflow,
-        worker.database.engine(pool_size=_CONNECTIONS_TO_LOOK, max_overflow=0, pool_timeout=_LOOK_WITHIN_SECONDS),
+        _engine_to_look(worker.database),
         router=learners.router,
         executor_id=worker.executor_id,
         webhook_secret=_text(worker.settings.webhook_secret),
@@ -149,16 +151,40 @@ def _engines(database: Database) -> tuple[sa.Engine, sa.Engine]:
     return system, transactions
 
 
+def _engine_to_look(database: Database) -> sa.Engine:
+    """The engine of what customers look at. Each look is one SELECT, and needs no BEGIN and ROLLBACK around it."""
+    return database.engine(
+        isolation_level="AUTOCOMMIT",
+        pool_size=_CONNECTIONS_TO_LOOK,
+        max_overflow=0,
+        pool_timeout=_LOOK_WITHIN_SECONDS,
+    )
+
+
 def _postgresql_engine(url: str) -> sa.Engine:
     # Few connections: more of them only fight for the interpreter, and the server has a hundred for all workers. Who
     # waits for one has not failed, however long it takes.
-    return sa.create_engine(
+    engine = sa.create_engine(
         url,
         pool_size=_CONNECTIONS,
         max_overflow=0,
         pool_timeout=_A_DAY_IN_SECONDS,
         connect_args={"connect_timeout": 10, "application_name": APP_NAME, **until_the_peer_is_lost(url)},
     )
+    event.listen(engine, "rollback", _keep_prepared_statements)
+    return engine
+
+
+def _keep_prepared_statements(connection: sa.Connection) -> None:
+    """Roll back before psycopg does: it would forget every statement that is prepared on this connection.
+
+    PostgreSQL forgets none. psycopg does for the sake of tables that the transaction has made; the store's are made
+    before. Most ROLLBACKs end a read, as when DBOS looks for a receipt. A COMMIT would keep the statements, too, but it
+    would also keep what a SELECT has written by a function.
+    """
+    raw = None if connection.invalidated else connection.connection.driver_connection
+    if isinstance(raw, psycopg.Connection) and raw.info.transaction_status in _IN_A_TRANSACTION:
+        raw.pgconn.exec_(b"ROLLBACK")  # on a lost connection it raises nothing: psycopg's own does, a moment later
 
 
 def _wait_for_the_database(failure: sa.engine.ExceptionContext) -> None:
