@@ -401,7 +401,7 @@ def test_a_double_click_kills_once(new_database: Callable[[str], Database]) -> N
         panel = WorkersPanel(workers)
         panel.kill["worker-2"].click()
         panel.kill["worker-2"].click()
-        assert "worker-2 was killed" in panel.message.value
+        assert "You killed worker-2" in panel.message.value
         assert panel.crowd.killed == ["worker-2"]
 
 
