@@ -134,7 +134,7 @@ def in_a_line(run: Result) -> str:
 def must_be_equal(answer: object, truth: Mapping[str, Any], witness: str = "the database has") -> None:
     """Compare a learner's answer, a dictionary, with what a run has left.
 
-    What was seen is not told: the solution has it, for who wants to see it.
+    What was seen is not told: the solution has it, for those who want to see it.
 
     Args:
         answer: What the learner says.
