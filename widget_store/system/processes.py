@@ -48,7 +48,7 @@ def warm_processes(*also: str) -> Processes:
     from multiprocessing import forkserver, util
 
     # Python 3.11.0 would take a socket without a file: every account can connect to it, and run code (CVE-2022-42919).
-    util.abstract_sockets_supported = False  # type: ignore[misc]  # typeshed calls it final
+    vars(util)["abstract_sockets_supported"] = False  # typeshed calls it final
     context = mp.get_context("forkserver")
     context.set_forkserver_preload(["widget_store.system.apart", "widget_store.serving.warm", *also])
     _take_a_short_temporary_folder()
