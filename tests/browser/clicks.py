@@ -61,8 +61,7 @@ def kill_a_worker(page: Page, lesson: Locator) -> None:
     for _ in range(2):
         page.get_by_role("button", name="Pay").click()
     page.get_by_role("button", name="Kill worker-2").click()
-    expect(lesson.get_by_text("You killed worker-2, and nobody starts it again.")).to_be_visible()
-    expect(lesson.get_by_text("✖ is dead")).to_be_visible()
+    expect(lesson.get_by_text("✖ is dead")).to_be_visible()  # what the panel says last may be the answer to a payment
     orders = lesson.get_by_role("table", name="Orders, newest first")
     expect(orders.get_by_role("row", name=re.compile("^4 DISPATCHED worker-1$"))).to_be_visible()
 

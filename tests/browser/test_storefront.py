@@ -79,7 +79,7 @@ def test_the_page_behind_the_labs_link_may_crash_the_store_and_any_other_may_not
         expect(page.locator("#message")).to_contain_text("The store did not crash.")
         assert store.worker() == worker
         page.goto("about:blank")
-        page.goto(f"{store.url}/#crash-token=known%20to%20few")
+        page.goto(f"{store.url}/#crash-token=known-to-few")
         expect(page).to_have_url(f"{store.url}/")
         page.reload()
         page.locator("#crash").click()

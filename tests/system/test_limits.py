@@ -37,6 +37,11 @@ def test_what_is_lacking_is_recognised_whoever_says_it(failure: Exception, told:
     assert told in str(starved)
 
 
+def test_the_reason_is_told_also_behind_a_long_path() -> None:
+    failure = psycopg.OperationalError(f'connection at "{"/long" * 200}" failed: too many connections for role "anna"')
+    assert "too many connections" in str(limits.lack(failure))
+
+
 def test_a_failure_that_comes_from_itself_is_told_once() -> None:
     first, second = ValueError("no stock"), ValueError("no money")
     first.__cause__, second.__cause__ = second, first

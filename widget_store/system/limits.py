@@ -83,7 +83,9 @@ def lack(failure: BaseException | str) -> Starved | None:
     for pattern, (what, fix) in _WORDS.items():
         if found := re.search(pattern, words, re.IGNORECASE):
             line = next(line for line in words.splitlines() if found[0] in line).strip()
-            return Starved(f"{what} ({line[:_LONGEST_LINE]}).\n{fix}")
+            left_out = max(0, line.index(found[0]) + len(found[0]) - _LONGEST_LINE)  # a path before it may be long
+            shown = line[left_out : left_out + _LONGEST_LINE]
+            return Starved(f"{what} ({'…' if left_out else ''}{shown}).\n{fix}")
     return None
 
 

@@ -1,4 +1,4 @@
-# says: ended as ERROR: DBOSUnexpectedStepError
+# says: DBOSUnexpectedStepError
 import time
 
 from dbos import DBOS, SetWorkflowID
