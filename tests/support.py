@@ -296,7 +296,7 @@ def _run_forked(arguments: list[str], variables: dict[str, str], output: Path) -
     os.chdir(ROOT)
     processes.end_with_parent()  # the tests may be killed
     for module in (processes, supervisor):
-        setattr(module, "warm_processes", lambda: mp.get_context("fork"))  # noqa: B010 - a context of another type
+        setattr(module, "warm_processes", lambda *_: mp.get_context("fork"))  # noqa: B010 - a context of another type
     sys.exit(cli.main(arguments))
 
 

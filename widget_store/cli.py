@@ -70,7 +70,7 @@ def serve(options: argparse.Namespace) -> None:
     from widget_store.system.processes import warm_processes
 
     require(STORE)
-    warm_processes()  # they import at the same time as this one does, from here on
+    warm_processes("widget_store.serving.warm")  # they import at the same time as this one does, from here on
     from widget_store.serving import supervisor
     from widget_store.settings import read_settings
 

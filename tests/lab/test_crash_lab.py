@@ -16,9 +16,9 @@ from widget_store.lab import CrashLab, crash_lab
 from widget_store.lab.crash_lab import NO_ORDER, NO_PREDICTION, NO_STEP, Experiment, draw, first_step, in_a_line
 from widget_store.lab.crash_run import Bench, run
 from widget_store.lab.experiment import Crash, Look, PointNotMet
+from widget_store.lab.processes import lab_processes
 from widget_store.lab.scenarios import SCENARIOS
 from widget_store.settings import read_settings
-from widget_store.system.processes import warm_processes
 
 RESERVED = "checkout_workflow/2.reserve_inventory/effect/after"
 ONE_LIFE = ("http/start checkout_workflow/status/after", "checkout_workflow/1.create_order/effect/before")
@@ -194,7 +194,7 @@ def test_a_story_comes_by_every_point_that_is_offered(
 ) -> None:
     monkeypatch.setenv("WIDGET_STORE_DATABASE_URL", new_database("sqlite").url)
     with open_databases(read_settings()) as databases:
-        bench = Bench(warm_processes("widget_store.lab.crash_run"), databases)
+        bench = Bench(lab_processes(), databases)
         bench.prepare()
         reached = run(bench, SCENARIOS[story]).reached
     offered = Experiment(story=story).points()

@@ -19,10 +19,10 @@ from widget_store.databases.throwaway import open_databases
 from widget_store.errors import AppFileError
 from widget_store.lab.crash_run import Bench, Result, Verdict, run
 from widget_store.lab.crash_test import Plan, Report, crash_test
+from widget_store.lab.processes import lab_processes
 from widget_store.lab.scenarios import SCENARIOS, Customer, Scenario
 from widget_store.schema import OrderStatus
 from widget_store.settings import Settings
-from widget_store.system.processes import warm_processes
 
 MUTANTS = ROOT / "tests" / "mutants"
 CREATE = "checkout_workflow/1.create_order"
@@ -48,7 +48,7 @@ def test_ctrl_c_while_the_first_process_starts_is_only_that(
 
     monkeypatch.setattr("multiprocessing.process.BaseProcess.start", interrupted)
     with open_databases(Settings(database_url=new_database("sqlite").url)) as databases:
-        bench = Bench(warm_processes("widget_store.lab.crash_run"), databases)
+        bench = Bench(lab_processes(), databases)
         with pytest.raises(KeyboardInterrupt):
             bench.prepare()
 
@@ -173,7 +173,7 @@ def test_an_authors_own_invariant_is_asked(crash: Callable[..., Report], tmp_pat
 @pytest.mark.slow("starts a store")
 def test_a_point_that_is_not_reached_is_no_pass(new_database: Callable[[str], Database]) -> None:
     with open_databases(Settings(database_url=new_database("sqlite").url)) as databases:
-        bench = Bench(warm_processes(), databases)
+        bench = Bench(lab_processes(), databases)
         bench.prepare()
         result = run(bench, SCENARIOS["sold out"], ("checkout_workflow/9.teatime/effect/before",))
     assert (result.verdict, result.violations) == (Verdict.NOT_REACHED, [])

@@ -477,7 +477,7 @@ from multiprocessing import connection, forkserver, util
 usual = connection.arbitrary_address
 connection.arbitrary_address = lambda family: "\\0listener" if util.abstract_sockets_supported else usual(family)
 from widget_store.system.processes import warm_processes
-warm_processes()
+warm_processes("widget_store.serving.warm")
 print(ascii(forkserver._forkserver._forkserver_address))
 """
 

@@ -18,10 +18,10 @@ from widget_store.lab import invariants
 from widget_store.lab.crash_map import describe, what_is_wrong
 from widget_store.lab.crash_run import Bench, Result, Verdict, run
 from widget_store.lab.crash_test import Plan, Report, crash_test
+from widget_store.lab.processes import lab_processes
 from widget_store.lab.scenarios import SCENARIOS, Scenario
 from widget_store.plain_text import failure_in_words
 from widget_store.settings import read_settings
-from widget_store.system.processes import warm_processes
 
 _TIME_LIMIT_SECONDS = 20.0
 _TRIES = 8  # a kill may come to nothing when two workflows happen to go another way
@@ -110,7 +110,7 @@ def must_survive(file: Path, kills: Sequence[Kill]) -> int:
         Wrong: With the first that was not survived, or that left what must not be, if only for a moment.
     """
     with open_databases(read_settings()) as databases:
-        bench = Bench(warm_processes("widget_store.lab.crash_run"), databases, file, _TIME_LIMIT_SECONDS)
+        bench = Bench(lab_processes(), databases, file, _TIME_LIMIT_SECONDS)
         bench.prepare()
         threads = ThreadPoolExecutor(os.cpu_count() or 1)
         try:

@@ -20,10 +20,10 @@ from typing import Any, Self
 from widget_store.crashes import fits
 from widget_store.databases.throwaway import open_databases
 from widget_store.lab.crash_run import Bench, Result, Verdict, run
+from widget_store.lab.processes import lab_processes
 from widget_store.lab.scenarios import SCENARIOS, Scenario
 from widget_store.settings import Settings, read_settings
 from widget_store.system.limits import of_a_crash_test, require
-from widget_store.system.processes import warm_processes
 
 _TRIES = 8
 """A second crash may come to nothing, when recovery happens to go another way: it is tried again before it is told."""
@@ -129,7 +129,7 @@ def crash_test(
     require(of_a_crash_test(plan.jobs))
     started = time.monotonic()
     play = _play_to_the_end if plan.to_the_end else _play_to_the_first_unsafe
-    processes = warm_processes("widget_store.lab.crash_run")
+    processes = lab_processes()
     with open_databases(settings or read_settings()) as databases:
         bench = Bench(processes, databases, plan.app_file, plan.time_limit)
         bench.prepare()

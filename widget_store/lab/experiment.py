@@ -13,11 +13,11 @@ from widget_store.databases.throwaway import open_databases
 from widget_store.errors import WidgetStoreError
 from widget_store.lab.crash_map import timeline, what_is_wrong
 from widget_store.lab.crash_run import Bench, Result, Verdict, run
+from widget_store.lab.processes import lab_processes
 from widget_store.lab.scenarios import SCENARIOS, Scenario
 from widget_store.lab.state import State
 from widget_store.plain_text import in_a_line
 from widget_store.settings import read_settings
-from widget_store.system.processes import warm_processes
 
 _CUSTOMER = "anna"  # in every scenario she is the first to buy
 
@@ -107,7 +107,7 @@ def crash_at(*points: str, story: str | Scenario = "paid", app: str | Path | Non
 @contextmanager
 def _bench(app: Path | None) -> Iterator[Bench]:
     with open_databases(read_settings()) as databases:
-        bench = Bench(warm_processes("widget_store.lab.crash_run"), databases, app)
+        bench = Bench(lab_processes(), databases, app)
         bench.prepare()
         yield bench
 

@@ -33,10 +33,11 @@ from widget_store.databases.throwaway import open_databases
 from widget_store.errors import StoreDidNotStart
 from widget_store.lab import invariants
 from widget_store.lab.crash_run import authors_violations
+from widget_store.lab.processes import lab_processes
 from widget_store.lab.words import counted, status_in_words
 from widget_store.schema import OrderStatus
 from widget_store.settings import PREFIX, Settings, read_settings
-from widget_store.system.processes import descendant, warm_processes
+from widget_store.system.processes import descendant
 from widget_store.system.windows import SWITCH
 
 CUSTOMERS = 16
@@ -144,7 +145,7 @@ class _Soak:
             violations = [*_unrest(connection)]
             self._store.close()
             violations += [*invariants.violations(connection), *self._crowd.violations(connection)]
-        violations += authors_violations(warm_processes(), self._plan.app_file, database)
+        violations += authors_violations(lab_processes(), self._plan.app_file, database)
         return Report(
             seconds=round(killed_for, 1),
             kills=self._kills,

@@ -17,6 +17,7 @@ from dbos import DBOSClient, WorkflowStatus
 from widget_store.databases import Database, open_database
 from widget_store.errors import StoreDidNotStart, WidgetStoreError
 from widget_store.lab.followers import Followers
+from widget_store.lab.processes import lab_processes
 from widget_store.lab.state import State, order_created_by
 from widget_store.lab.store import StoreRefused
 from widget_store.lab.worker import Assignment, WorkerProcess
@@ -24,7 +25,6 @@ from widget_store.plain_text import failure_in_words, in_a_line
 from widget_store.schema import OrderStatus
 from widget_store.settings import Settings, read_settings
 from widget_store.system.interrupts import interrupts_wait
-from widget_store.system.processes import warm_processes
 
 _ANSWER_WITHIN_SECONDS = 90.0
 _LOOK_AGAIN_SECONDS = 0.02
@@ -312,7 +312,7 @@ class Workers:
     def _start(self, how_many: int, *, fresh: bool = False) -> list[WorkerProcess]:
         assert self._database is not None  # noqa: S101 - it is open: for the type checker
         assignment = Assignment(self._database, self._settings, self._app_file)
-        processes = warm_processes("widget_store.lab.crash_run")
+        processes = lab_processes()
         started: list[WorkerProcess] = []
         try:
             for _ in range(how_many):

@@ -67,7 +67,7 @@ def run(plan: Plan, announce: Callable[[str], None]) -> None:
     Raises:
         WidgetStoreError: When the store can't be started, or can't be kept alive.
     """
-    processes = warm_processes()  # they import while this one starts the database
+    processes = warm_processes("widget_store.serving.warm")  # they import while this one starts the database
     with _stop_signals(plan.stop_with_stdin) as stop:
         try:
             with open_database(plan.settings) as database, listen(plan.host, plan.port) as listener:

@@ -34,14 +34,14 @@ _LONGEST_SOCKET = 103  # bytes in the name of a Unix socket: 103 on macOS, 107 o
 _SOCKET_OF_FORK_SERVER = "/pymp-12345678/listener-12345678"  # as multiprocessing names it, in the temporary folder
 
 
-def warm_processes(*also: str) -> Processes:
+def warm_processes(*modules: str) -> Processes:
     """A process that has imported everything, and forks workers; as on Windows, fresh interpreters.
 
     It imports while its caller goes on, so ask early. Asked again, it is the same process. Start what it makes with
     `start`.
 
     Args:
-        also: Modules that it shall import beside those of the server.
+        modules: What it imports.
     """
     if sys.platform == "win32" or AS_ON_WINDOWS:
         return mp.get_context("spawn")
@@ -50,7 +50,7 @@ def warm_processes(*also: str) -> Processes:
     # Python 3.11.0 would take a socket without a file: every account can connect to it, and run code (CVE-2022-42919).
     vars(util)["abstract_sockets_supported"] = False  # typeshed calls it final
     context = mp.get_context("forkserver")
-    context.set_forkserver_preload(["widget_store.system.apart", "widget_store.serving.warm", *also])
+    context.set_forkserver_preload(["widget_store.system.apart", *modules])
     _take_a_short_temporary_folder()
     with interrupts_wait(), _kept_from_children(), _without_the_current_folder():
         forkserver.ensure_running()

@@ -25,11 +25,11 @@ from widget_store.lab.crash_run import Bench, Verdict, run
 from widget_store.lab.crash_test import Report
 from widget_store.lab.experiment import crash_at
 from widget_store.lab.invariants import looking_at
+from widget_store.lab.processes import lab_processes
 from widget_store.lab.scenarios import CANCELLED, DISPATCHED, SCENARIOS, Answer, Customer, Scenario
 from widget_store.lab.words import counted
 from widget_store.plain_text import failure_in_words
 from widget_store.settings import read_settings
-from widget_store.system.processes import warm_processes
 
 _SECRET = "the provider's and the store's"  # noqa: S105 - of a judge's store
 _FAILED = 500
@@ -89,7 +89,7 @@ def _must_be_one_checkout(file: Path) -> None:
                 )
 
     with open_databases(read_settings()) as databases:
-        processes = warm_processes("widget_store.lab.crash_run")
+        processes = lab_processes()
         bench = Bench(processes, databases, file, time_limit=_CLICKS_WITHIN_SECONDS)
         bench.prepare()
         run(bench, Scenario("double click", click_twice, {CANCELLED: 1}), (), look)

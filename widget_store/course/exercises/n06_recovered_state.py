@@ -17,11 +17,11 @@ from widget_store.course.judging import function_in, in_a_line, must_be_equal
 from widget_store.databases import Database
 from widget_store.databases.throwaway import open_databases
 from widget_store.lab.crash_run import Bench, Result, Verdict, run
+from widget_store.lab.processes import lab_processes
 from widget_store.lab.scenarios import CANCELLED, DISPATCHED, Customer, Scenario
 from widget_store.lab.state import State
 from widget_store.plain_text import failure_in_words
 from widget_store.settings import read_settings
-from widget_store.system.processes import warm_processes
 from widget_store.workflows import PAYMENT_STATUS
 
 _TIME_LIMIT_SECONDS = 20.0
@@ -262,7 +262,7 @@ def _run_with_an_operator(
             to_come.pop(0)(state)
 
     with open_databases(read_settings()) as databases:
-        bench = Bench(warm_processes("widget_store.lab.crash_run"), databases, time_limit=_TIME_LIMIT_SECONDS)
+        bench = Bench(lab_processes(), databases, time_limit=_TIME_LIMIT_SECONDS)
         bench.prepare()
         return run(bench, scenario, (point,), at_a_death_or_the_end)
 

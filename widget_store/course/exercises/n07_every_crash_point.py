@@ -16,11 +16,11 @@ from widget_store.databases.throwaway import open_databases
 from widget_store.lab import invariants
 from widget_store.lab.crash_run import Bench, Result, Verdict, run
 from widget_store.lab.crash_test import Report
+from widget_store.lab.processes import lab_processes
 from widget_store.lab.scenarios import CANCELLED, DISPATCHED, Customer, Scenario
 from widget_store.lab.words import counted
 from widget_store.schema import DISPATCH_STEPS, PRODUCT_ID, OrderStatus, orders
 from widget_store.settings import read_settings
-from widget_store.system.processes import warm_processes
 
 _TIME_LIMIT_SECONDS = 20.0
 
@@ -90,7 +90,7 @@ def _another_order_while_dead(file: Path, point: str) -> Result:
 
     scenario = Scenario("another order while the store is dead", story, {DISPATCHED: 1, CANCELLED: 1})
     with open_databases(read_settings()) as databases:
-        processes = warm_processes("widget_store.lab.crash_run")
+        processes = lab_processes()
         bench = Bench(processes, databases, file, time_limit=_TIME_LIMIT_SECONDS)
         bench.prepare()
         return run(bench, scenario, (point,), create)

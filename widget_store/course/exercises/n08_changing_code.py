@@ -20,11 +20,12 @@ from widget_store.course.checks import SOLUTIONS, Wrong, on_answer, on_file
 from widget_store.course.judging import must_be_equal
 from widget_store.databases import Database
 from widget_store.databases.throwaway import open_databases
+from widget_store.lab.processes import lab_processes
 from widget_store.lab.state import State
 from widget_store.plain_text import failure_in_words, plain
 from widget_store.serving.recovery import APPLICATION_VERSION, UNPINNED
 from widget_store.settings import Settings, read_settings
-from widget_store.system.processes import be_silent, end_with_parent, stand_apart, start, warm_processes
+from widget_store.system.processes import be_silent, end_with_parent, stand_apart, start
 
 _PATIENCE_SECONDS = 20.0
 _LOOK_AGAIN_SECONDS = 0.02
@@ -256,7 +257,7 @@ def _serving(
     Raises:
         Wrong: When it can't be started.
     """
-    processes = warm_processes("widget_store.lab.crash_run")
+    processes = lab_processes()
     messages, theirs = processes.Pipe(duplex=False)
     process = processes.Process(target=_serve, args=(executor_id, database, file, version, theirs))
     start(process)
