@@ -43,8 +43,8 @@ def predict_and_crash(page: Page, lesson: Locator) -> None:
 
 
 def run_a_crash_again(page: Page, lesson: Locator) -> None:
-    """Lesson 07: a crash point of the first map, and its timeline."""
-    run_to_panel(page, "07_every_crash_point", "CrashMap:")
+    """Lesson 08: a crash point of the first map, and its timeline."""
+    run_to_panel(page, "08_every_crash_point", "CrashMap:")
     point = "checkout_workflow/1.create_order/effect/after"
     lesson.get_by_label("Killed at").select_option(f"· {point}")
     page.get_by_role("button", name="Run again").click()
@@ -54,8 +54,8 @@ def run_a_crash_again(page: Page, lesson: Locator) -> None:
 
 
 def kill_a_worker(page: Page, lesson: Locator) -> None:
-    """Lesson 09: two more orders, and the worker that has one of them is killed."""
-    run_to_panel(page, "09_many_workers", "WorkersPanel:")
+    """Lesson 12: two more orders, and the worker that has one of them is killed."""
+    run_to_panel(page, "12_many_workers", "WorkersPanel:")
     for _ in range(2):
         page.get_by_role("button", name="Buy a widget").click()
     for _ in range(2):
@@ -70,7 +70,7 @@ FIRST = "00_start_here"
 CLICKS: dict[str, Callable[[Page, Locator], None]] = {
     FIRST: buy_crash_and_pay,
     "04_crash_lab": predict_and_crash,
-    "07_every_crash_point": run_a_crash_again,
-    "09_many_workers": kill_a_worker,
+    "08_every_crash_point": run_a_crash_again,
+    "12_many_workers": kill_a_worker,
 }
 """What is clicked in which lesson."""

@@ -13,7 +13,7 @@ from tests.tools.notebooks import all_notebooks
 from tests.tools.solved import solve
 
 LESSONS = [path.stem for path in all_notebooks()]
-CLICKED = {"00_start_here", "01_a_fragile_checkout", "04_crash_lab", "09_many_workers"}
+CLICKED = {"00_start_here", "01_a_fragile_checkout", "04_crash_lab", "12_many_workers"}
 """The lessons whose buttons are clicked. After that, they are run to the end, too."""
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow("a JupyterLab, a kernel and a store are started")]
@@ -127,7 +127,7 @@ def test_a_prediction_is_compared_with_a_crash(
 def test_a_survivor_finishes_the_orders_of_a_worker_that_was_killed_by_a_click(
     jupyter: Jupyter, page: Page, screenshots: Path, barriers: Callable[[Page, str], str]
 ) -> None:
-    lesson = jupyter.open(page, "09_many_workers")
+    lesson = jupyter.open(page, "12_many_workers")
     kill_a_worker(page, lesson)
     assert barriers(page, OURS) == ""
     page.screenshot(path=screenshots / "workers-clicked.png")

@@ -54,7 +54,7 @@ def test_of_two_lessons_at_once_the_second_says_why_it_waits_and_nothing_breaks(
     page.get_by_role("button", name="Buy a widget").click()
     expect(page.get_by_text("Now pay, or decline.")).to_be_visible()
 
-    second = jupyter.open(second_page, "06_recovered_state")
+    second = jupyter.open(second_page, "07_recovered_state")
     opens_a_store = second.locator(".jp-CodeCell").first
     opens_a_store.click()
     second_page.keyboard.press("Shift+Enter")

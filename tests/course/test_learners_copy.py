@@ -130,8 +130,8 @@ def test_without_its_memory_it_keeps_all_that_differs(published: Path, copy: Pat
     (copy / REMEMBERED).unlink() if damage is None else (copy / REMEMBERED).write_text(damage)
     assert update(copy) == learners_copy.Changes()
     assert (copy / LESSON).read_text(encoding="utf-8") == mine
-    rewrite(published / "06_recovered_state.ipynb")
-    assert update(copy).updated == ["06_recovered_state.ipynb"], "it remembers again what is as it was put there"
+    rewrite(published / "07_recovered_state.ipynb")
+    assert update(copy).updated == ["07_recovered_state.ipynb"], "it remembers again what is as it was put there"
 
 
 @pytest.mark.parametrize("broken", [b"", b"{", b"[]", b'{"cells": 1}', b'{"cells": [1]}', b"\xff\xfe"])

@@ -53,7 +53,7 @@ def test_the_cheaper_dispatch_of_lesson_09_survives_every_crash_point(
     crash: Callable[..., Report], tmp_path: Path
 ) -> None:
     app = tmp_path / "cheaper_dispatch.py"
-    app.write_text(written_in("09", "work/cheaper_dispatch.py"), encoding="utf-8")
+    app.write_text(written_in("12", "work/cheaper_dispatch.py"), encoding="utf-8")
     report = crash("paid", backend="sqlite", app=app, points=("dispatch_order_workflow/*",))
     assert report.failures == []
     assert report.never_met == []

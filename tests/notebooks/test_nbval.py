@@ -20,7 +20,7 @@ from tests.tools.notebooks import all_notebooks, environment_of
 from widget_store.databases import Database
 
 LESSONS = all_notebooks()
-SHORT = "08_changing_code_in_flight"
+SHORT = "09_changing_code_in_flight"
 """A lesson that begins with a file which is written, and with a store that serves it: its beginning tells enough."""
 SETTINGS_OF_THE_PROJECT = ["pyproject.toml", "conftest.py"]
 

@@ -16,7 +16,7 @@ _WIDTH, _LABELS, _ROW, _TOP = 900, 190, 20, 64
 _LABEL_WIDTH = 135
 _WAIT = "recv"
 _LONGEST_NAME = 27  # characters that fit beside the rows
-_PROGRESS = {"update_order_progress", "set_order_progress"}  # the store's step, and that of the variant in lesson 09
+_PROGRESS = {"update_order_progress", "set_order_progress"}  # the store's step, and that of the variant in lesson 12
 _SECONDS_SHOWN_AT_LEAST = 3.0
 _STYLE = """
 .ws-timeline { min-width: 680px; max-width: 900px; width: 100%; color: var(--jp-ui-font-color1, #212121); font: 13px

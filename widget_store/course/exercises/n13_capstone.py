@@ -1,4 +1,4 @@
-"""The exercises of notebook 10: a letter that is sent once, a refund, and both in the learner's own checkout."""
+"""The exercises of notebook 13: a letter that is sent once, a refund, and both in the learner's own checkout."""
 
 import threading
 import time
@@ -61,7 +61,7 @@ _TWO_PAY = Scenario("two customers", _two_pay, {DISPATCHED: 2})
 
 
 @on_file(
-    "10",
+    "13",
     asks="confirm each paid order by a letter that is delivered once",
     hint="Write two statements in one transaction: the update of the order, and outbox.insert().values(letter=...). "
     "The key must be the same at each attempt, so make it of values that stay the same. A customer who did not pay "
@@ -80,7 +80,7 @@ def confirmation_mail(file: Path) -> str:
 
 
 @on_file(
-    "10",
+    "13",
     asks="let a paid order be refunded until it is dispatched",
     hint="DBOS.recv(REFUND, timeout_seconds=...) waits as DBOS.sleep does, and returns the message if one comes. After "
     "the refund, return: the dispatch is over. Publish OUTCOME at both ends, because the customer waits for it.",
@@ -97,7 +97,7 @@ def refund(file: Path) -> str:
 
 
 @on_file(
-    "10",
+    "13",
     asks="write one checkout with the letter, the refund, and a letter about the refund",
     hint="Use the functions of your two files. refund_and_owe_letter has three statements in one transaction. The two "
     "letters need two names, and two keys.",

@@ -1,4 +1,4 @@
-"""The exercises of notebook 07: fix a checkout, write an invariant for the oracle, and predict a map."""
+"""The exercises of notebook 08: fix a checkout, write an invariant for the oracle, and predict a map."""
 
 import tempfile
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ _WHERE_MEMORY_IS_LOST = ("*/1.*/after", "*/*.mark_order_paid/effect/before", "*/
 
 
 @on_file(
-    "07",
+    "08",
     asks="fix a checkout that keeps the order's id in memory",
     hint="A recovered process runs the workflow from the top, with an empty memory. What does a step with a checkpoint "
     "return to it? Get the order's id in this way.",
@@ -166,7 +166,7 @@ _STEPS_TO_GO = (9, 5, 0)
 
 
 @on_file(
-    "07",
+    "08",
     asks="write an invariant: no widget of a cancelled order was packed",
     hint="Select the orders whose status is CANCELLED and whose progress_remaining is not DISPATCH_STEPS. Return a "
     "list with a sentence for each. `connection.execute(query)` gives the rows.",
@@ -249,7 +249,7 @@ _ITS_POINTS = (
 
 
 @on_answer(
-    "07",
+    "08",
     asks="predict the map of a plain step with two transactions in it",
     hint="A plain step without a checkpoint runs again from its first line. At which crash points is the widget "
     "back on the shelf, while the step has no checkpoint yet?",

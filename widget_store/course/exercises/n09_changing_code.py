@@ -1,4 +1,4 @@
-"""The exercises of notebook 08: two versions of a file on one database, and a clock that is read again."""
+"""The exercises of notebook 09: two versions of a file on one database, and a clock that is read again."""
 
 import contextlib
 import os
@@ -54,7 +54,7 @@ _CHANGES: dict[str, tuple[str, str]] = {
 
 
 @on_answer(
-    "08",
+    "09",
     asks="predict which changes of a file leave waiting orders stranded",
     hint="DBOS hashes the source of all registered workflows, each from its decorator to its last line. The functions "
     "that they call are not in the hash.",
@@ -84,7 +84,7 @@ def which_changes_strand(answer: Any) -> str:
 
 
 @on_file(
-    "08",
+    "09",
     asks="put a new step first, so that orders under way still end well",
     hint="Orders that began with the old file have create_order as step 1. Call DBOS.patch(…) at the place of the new "
     "step. For an order without a checkpoint there, it returns True and leaves one.",
@@ -145,7 +145,7 @@ def _must_take_the_new_step_first(who: str, steps: list[str]) -> None:
 
 
 @on_file(
-    "08",
+    "09",
     asks="read the clock so that a recovered workflow gets the same time",
     hint="A step's result is recorded: a time that a step returns is the same after recovery. The file reads the clock "
     "twice.",

@@ -1,4 +1,4 @@
-"""The exercises of notebook 09: queues, workers that die for good, and who has which workflow."""
+"""The exercises of notebook 12: queues, workers that die for good, and who has which workflow."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -22,7 +22,7 @@ _CUSTOMERS = ("anna", "bert", "carl", "dora")
 
 
 @on_file(
-    "09",
+    "12",
     asks="let each worker dispatch one order at a time",
     hint="register_queue has two limits: global_concurrency, for all workers together, and worker_concurrency, for "
     "each worker. Register the queue in on_launch(). In the checkout, DBOS.enqueue_workflow(queue, workflow, "
@@ -70,7 +70,7 @@ class _Overlap(Exception):
 
 
 @on_answer(
-    "09",
+    "12",
     asks="predict who dispatches what after a worker has died for good",
     hint="The executor id in a workflow's row names the worker that ran it last. A workflow that has ended does not "
     "run again. One that is under way does, in a living worker.",
@@ -94,7 +94,7 @@ def worker_2_is_gone(answer: Any) -> str:
 
 
 @on_file(
-    "09",
+    "12",
     asks="find out which worker has which workflow under way",
     hint="client.list_workflows() takes a status: a workflow that is under way is PENDING. Each workflow that it "
     "returns has a workflow_id and an executor_id.",

@@ -1,4 +1,4 @@
-"""The exercises of notebook 06: ask the database who waits, predict what a cancel leaves, fix what was cancelled."""
+"""The exercises of notebook 07: ask the database who waits, predict what a cancel leaves, fix what was cancelled."""
 
 import contextlib
 import ctypes
@@ -63,7 +63,7 @@ class _Asked(Exception):
 
 
 @on_answer(
-    "06",
+    "07",
     asks="write a query that finds the checkouts that wait for their payment",
     hint="Such a checkout is a row of dbos.workflow_status with the name checkout_workflow and the status PENDING. "
     "Two other rows must not exist for its id. One is in dbos.operation_outputs with the function_name DBOS.recv: a "
@@ -108,7 +108,7 @@ def _three_customers(customer: Customer) -> None:
 
 
 @on_answer(
-    "06",
+    "07",
     asks="predict what a decline, a cancel and a fork leave",
     hint="When a customer declines, the checkout gives the widget back and cancels the order. cancel_workflow stops a "
     "workflow where it is: none of its code runs. A fork from step 1 is another checkout, with its own order.",
@@ -154,7 +154,7 @@ def _cancelled_by_mistake(keys: dict[str, str]) -> Scenario:
 
 
 @on_file(
-    "06",
+    "07",
     asks="write fix(client): every checkout that was cancelled by mistake goes on",
     hint="client.list_workflows(status=…) finds workflows; each has a workflow_id. Which of resume, fork and rewind "
     "goes on with the same workflow, from its last checkpoint?",
