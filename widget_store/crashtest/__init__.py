@@ -1,0 +1,1 @@
+"""Crash tests of any DBOS application: kill it at every commit, recover it, and compare what is left."""
