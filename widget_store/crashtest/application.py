@@ -60,11 +60,14 @@ class Line:
                 what, arguments = self._pipe.recv()
                 if what == "go on":
                     self._go_on.set()
-                    continue
-                try:
-                    self.tell("answer", do(what, arguments))
-                except Exception as failure:  # noqa: BLE001 - whatever it was, the test is told
-                    self.tell("refused", failure_in_words(failure))
+                else:  # beside: at a crash point in the midst of it, it may have to be told to go on
+                    threading.Thread(target=self._do, args=(do, what, arguments), daemon=True).start()
+
+    def _do(self, do: Callable[[str, tuple[Any, ...]], object], what: str, arguments: tuple[Any, ...]) -> None:
+        try:
+            self.tell("answer", do(what, arguments))
+        except Exception as failure:  # noqa: BLE001 - whatever it was, the test is told
+            self.tell("refused", failure_in_words(failure))
 
 
 class Application(Protocol):

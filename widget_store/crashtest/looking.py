@@ -8,6 +8,7 @@ import contextlib
 from collections.abc import Iterator
 
 import sqlalchemy as sa
+from dbos import DBOSClient
 from sqlalchemy.engine import make_url
 
 from widget_store.databases import Database
@@ -23,6 +24,21 @@ def looking_at(database: Database) -> Iterator[sa.Connection]:
                 sa.text("ATTACH DATABASE :file AS dbos"), {"file": make_url(database.system_url).database}
             )
         yield connection
+
+
+def client_of(database: Database) -> DBOSClient:
+    """A client of DBOS on a run's database, for the workflows of every application, whatever it calls itself."""
+    return DBOSClient(system_database_engine=database.system_engine(poolclass=sa.NullPool))
+
+
+@contextlib.contextmanager
+def asking_dbos(database: Database) -> Iterator[DBOSClient]:
+    """A client of DBOS, for the time of a block."""
+    client = client_of(database)
+    try:
+        yield client
+    finally:
+        client.destroy()
 
 
 def at_rest(connection: sa.Connection) -> bool:

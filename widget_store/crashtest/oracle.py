@@ -16,8 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 from dbos import DBOSClient
 
-from widget_store.crashtest.looking import looking_at
-from widget_store.crashtest.python_application import APP_NAME
+from widget_store.crashtest.looking import asking_dbos, looking_at
 from widget_store.crashtest.recorder import Request
 from widget_store.databases import Database
 from widget_store.plain_text import in_a_line
@@ -51,13 +50,9 @@ def outcome(database: Database, effects: Iterable[Request], ignore: Sequence[str
     parts = {"calls outside": Counter(_plain(str(effect)) for effect in effects)}
     with looking_at(database) as connection:
         parts |= _tables(connection, set(ignore))
-    client = DBOSClient(system_database_engine=database.system_engine(poolclass=sa.NullPool), application_name=APP_NAME)
-    try:
+    with asking_dbos(database) as client, looking_at(database) as connection:
         parts["workflows"] = Counter(_workflows(client, set(ignore)))
-        with looking_at(database) as connection:
-            parts["events"] = Counter(_events(connection, client))
-    finally:
-        client.destroy()
+        parts["events"] = Counter(_events(connection, client))
     return Outcome(parts)
 
 
@@ -73,15 +68,12 @@ def differences(undisturbed: Outcome, other: Outcome) -> list[str]:
 def failed_workflows(database: Database, may_fail: Iterable[str]) -> list[str]:
     """A sentence for each workflow that ended with an error, or was cancelled, and should not."""
     allowed = set(may_fail)
-    client = DBOSClient(system_database_engine=database.system_engine(poolclass=sa.NullPool), application_name=APP_NAME)
-    try:
+    with asking_dbos(database) as client:
         return [
             f"workflows: {each.name} {each.workflow_id} ended as {each.status}{_why(each.error)}"
             for each in client.list_workflows(load_input=False)
             if each.status != "SUCCESS" and each.name not in allowed
         ]
-    finally:
-        client.destroy()
 
 
 def _why(error: object) -> str:

@@ -152,6 +152,8 @@ class CrashPoints:
         self._after_commit(record.info)
 
     def _forget(self, connection: sa.Connection) -> None:
+        if connection.invalidated:  # it was lost, and what was noted on it with it
+            return
         for note in (_UNCOMMITTED, _COMMITTED):  # a commit may fail, too
             connection.info.pop(note, None)
 

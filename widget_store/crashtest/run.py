@@ -14,7 +14,7 @@ from widget_store.crashtest import looking, oracle
 from widget_store.crashtest.application import Place
 from widget_store.crashtest.faults import DATABASE_CRASH, TAKE_OVER, Fault, Kill
 from widget_store.crashtest.oracle import Outcome
-from widget_store.crashtest.process import CanNotStart, Hung, Lives, Stopped, prepare
+from widget_store.crashtest.process import LOOK_AGAIN_SECONDS, CanNotStart, Hung, Lives, Stopped, prepare
 from widget_store.crashtest.recorder import Recorder, Request
 from widget_store.crashtest.results import Result, Verdict
 from widget_store.crashtest.workload import App, Workload
@@ -26,7 +26,7 @@ from widget_store.system.limits import lack
 from widget_store.system.processes import Processes
 
 _LAUNCHED_WITHIN_SECONDS = 60.0
-_TAKEN_OVER_WITHIN_SECONDS = 5.0
+_HEAD_START_SECONDS = 1.0
 
 Look = Callable[[Database], None]
 """Looks at a database while no process of the application is there."""
@@ -191,7 +191,9 @@ class _Run:
 
     def play(self) -> None:
         """Ask for everything, and wait for the end."""
-        with contextlib.closing(App(self.lives, self.place.database, self.rig.databases.check_room)) as app:
+        app = App(self.lives, self.place.database, self.rig.databases.check_room)
+        with contextlib.ExitStack() as self._others, contextlib.closing(app):
+            self._app = app
             try:
                 self.workload.before_run(app.connection)
                 self._drive(app)
@@ -262,28 +264,38 @@ class _Run:
         """While the process waits at its point: what the fault does to the world around it."""
         if self.rig.fault == DATABASE_CRASH:
             self.rig.databases.crash()
+            self._app.connect_again()
         elif self.rig.fault == TAKE_OVER:
             self._let_another_take_over()
 
     def _let_another_take_over(self) -> None:
-        """A second executor recovers what the first one is at, as when that one was taken for dead."""
-        place = replace(self.place, executor=f"{self.place.executor}-2")
-        deadline = time.monotonic() + _TAKEN_OVER_WITHIN_SECONDS
+        """A second executor recovers what the first one is at, as when that one was taken for dead.
+
+        The first one may wait within a transaction that has locked what the second one needs. Then it gets a head
+        start only, and both go on at once.
+        """
         second = Lives(
             self.workload.application(),
-            place,
+            replace(self.place, executor=f"{self.place.executor}-2"),
             (),
             self.rig.processes,
             self.rig.stop,
-            deadline,
-            printed_into=self.rig.folder / f"{place.run}-2.out",
+            self.lives.deadline,
+            printed_into=self.rig.folder / f"{self.place.run}-2.out",
         )
-        with self.rig.running(second), contextlib.closing(App(second, self.place.database)) as app:
-            second.port()
-            under_way = app.client.list_workflows(status="PENDING", load_input=False)
-            app.client.resume_workflows([each.workflow_id for each in under_way])
-            with contextlib.suppress(Hung):  # it waits for what only the first one brings
-                app.wait()
+        self._others.enter_context(self.rig.running(second))
+        second.port()
+        recovery = threading.Thread(target=self._recover, daemon=True)
+        recovery.start()
+        recovery.join(_HEAD_START_SECONDS)
+
+    def _recover(self) -> None:
+        with contextlib.suppress(sa.exc.SQLAlchemyError), looking.asking_dbos(self.place.database) as client:
+            under_way = client.list_workflows(status="PENDING", load_input=False)
+            client.resume_workflows([each.workflow_id for each in under_way])
+            deadline = time.monotonic() + _HEAD_START_SECONDS
+            while client.list_workflows(status=["PENDING", "ENQUEUED"], limit=1) and time.monotonic() < deadline:
+                time.sleep(LOOK_AGAIN_SECONDS)
 
 
 def _with_print(failure: str, printed: Path) -> str:

@@ -1,5 +1,6 @@
 """What is to be survived: an application, what is asked of it, and what must be true in the end."""
 
+import contextlib
 import copy
 import inspect
 import time
@@ -14,9 +15,11 @@ from dbos import DBOSClient
 from widget_store.crashtest import looking
 from widget_store.crashtest.application import Application, Place
 from widget_store.crashtest.process import LOOK_AGAIN_SECONDS, Lives
-from widget_store.crashtest.python_application import APP_NAME, PythonApplication
+from widget_store.crashtest.python_application import PythonApplication
 from widget_store.crashtest.recorder import Answer, Request
 from widget_store.databases import Database
+from widget_store.errors import AppFileError
+from widget_store.system.python_file import load_python_file
 
 _ASK_AGAIN = {503, 504}  # "not now" and "not yet"
 _ENDED = {"SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"}
@@ -126,13 +129,19 @@ class App:
         self._check_room = check_room
         # Not to be verified, because it is plain HTTP: reading the certificates would take as long as a purchase.
         self._http = httpx.Client(trust_env=False, verify=False)  # noqa: S501
-        self._looking = looking.looking_at(database)
-        self.connection = self._looking.__enter__()
+        self._looking = contextlib.ExitStack()
+        self.connection = self._looking.enter_context(looking.looking_at(database))
         self._client: DBOSClient | None = None
+
+    def connect_again(self) -> None:
+        """Look through a new connection: the database server has lost the one before."""
+        with contextlib.suppress(sa.exc.SQLAlchemyError):
+            self._looking.close()
+        self.connection = self._looking.enter_context(looking.looking_at(self._database))
 
     def close(self) -> None:
         """Give back what it has opened."""
-        self._looking.__exit__(None, None, None)
+        self._looking.close()
         self._http.close()
         if self._client is not None:
             self._client.destroy()
@@ -141,9 +150,7 @@ class App:
     def client(self) -> DBOSClient:
         """A client of DBOS on this run's database, for what has no method here."""
         if self._client is None:
-            self._client = DBOSClient(
-                system_database_engine=self._database.system_engine(poolclass=sa.NullPool), application_name=APP_NAME
-            )
+            self._client = looking.client_of(self._database)
         return self._client
 
     def start(self, workflow: str, workflow_id: str, *args: Any, **kwargs: Any) -> None:
@@ -239,3 +246,25 @@ def _file_of(workload: type) -> Path:
         return Path(inspect.getfile(workload))
     except (TypeError, OSError):  # a notebook's
         return Path("notebook.py").absolute()
+
+
+def find_workload(target: str) -> Workload:
+    """The workload that a command names.
+
+    Args:
+        target: FILE::NAME; the name may be left out where the file has one workload.
+
+    Raises:
+        AppFileError: When there is no such file, or no such class in it.
+    """
+    file, _, name = target.partition("::")
+    module = load_python_file(Path(file).absolute())
+    found = {
+        each.__name__: each
+        for each in vars(module).values()
+        if isinstance(each, type) and issubclass(each, Workload) and each.__module__ == module.__name__
+    }
+    if name in found or (not name and len(found) == 1):
+        return found[name or next(iter(found))]()
+    known = f"It has: {', '.join(found)}." if found else "Write a class there that inherits from Workload."
+    raise AppFileError(f"{file} has no workload {name}. {known}" if name else f"Name the workload: FILE::NAME. {known}")

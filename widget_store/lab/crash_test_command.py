@@ -7,13 +7,17 @@ import os
 import random
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
-from widget_store.crashtest import crash_map
+from widget_store.crashtest import crash_map, search
+from widget_store.crashtest.faults import DATABASE_CRASH, FAULTS
+from widget_store.crashtest.junit import as_junit
 from widget_store.crashtest.results import Report
+from widget_store.crashtest.workload import find_workload
 from widget_store.errors import WidgetStoreError
 from widget_store.lab import soak
 from widget_store.lab.crash_test import Plan, crash_test
@@ -26,42 +30,62 @@ def main(arguments: list[str] | None = None) -> int:
     """The command: run the crash test, print its map, and return the exit status."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    if options.soak is not None and (options.scenario or options.point or options.pairs):
-        parser.error("--soak plays no scenarios: it takes --app, --workers, --seed and --json only")
-    if options.workers is not None and options.soak is None:
-        parser.error("--workers is for --soak: a crash test has one worker")
+    _refuse_what_does_not_go_together(parser, options)
     end_in_good_order()
-    plan = Plan(
-        app_file=options.app,
-        scenarios=tuple(SCENARIOS[name] for name in options.scenario or SCENARIOS),
-        points=tuple(options.point or ["*"]),
-        pairs=options.pairs,
-        jobs=options.jobs,
-        time_limit=options.time_limit,
-    )
     try:
-        if options.soak is not None:
-            seed = random.randrange(1_000_000) if options.seed is None else options.seed  # noqa: S311 - no secret
-            soak_plan = soak.Plan(options.soak, seed, options.app, options.workers or 1)
-            return soak.main(soak_plan, as_json=options.json)
-        with _progress_bar() as progress:
-            report = crash_test(plan, progress=progress)
+        return _soak(options) if options.soak is not None else _crash_test(options)
     except WidgetStoreError as error:
         print(f"widget-store crash-test: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("widget-store crash-test: stopped.", file=sys.stderr)
         return 130
+
+
+def _refuse_what_does_not_go_together(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    if options.soak is not None and (options.scenario or options.point or options.pairs):
+        parser.error("--soak plays no scenarios: it takes --app, --workers, --seed and --json only")
+    if options.workers is not None and options.soak is None:
+        parser.error("--workers is for --soak: a crash test has one worker")
+    if options.workload and (options.app or options.scenario or options.soak is not None):
+        parser.error("--app, --scenario and --soak are for a checkout: a workload names its own application")
+
+
+def _soak(options: argparse.Namespace) -> int:
+    seed = random.randrange(1_000_000) if options.seed is None else options.seed  # noqa: S311 - no secret
+    return soak.main(soak.Plan(options.soak, seed, options.app, options.workers or 1), as_json=options.json)
+
+
+def _crash_test(options: argparse.Namespace) -> int:
+    with _progress_bar() as progress:
+        report = crash_test(_plan(options), progress=progress)
+    if options.junit is not None:
+        options.junit.write_text(as_junit(report), encoding="utf-8")
     if options.json:
         print(json.dumps(report.as_json(), indent=2))
     else:
         crash_map.show(report, Console())
     if what_is_missing := _what_was_not_tried(report):
         print(f"widget-store crash-test: {what_is_missing}", file=sys.stderr)
-    return 1 if report.failures or what_is_missing else 0
+    return 0 if report.is_safe else 1
+
+
+def _plan(options: argparse.Namespace) -> search.Plan:
+    points, fault = tuple(options.point or search.ALL), FAULTS[options.fault]
+    if options.workload:
+        workload = find_workload(options.workload)
+        plan = search.Plan((workload,), points, options.pairs, options.jobs, options.time_limit, fault=fault)
+        return replace(plan, jobs=1) if fault == DATABASE_CRASH else plan  # all runs have one server
+    scenarios = tuple(SCENARIOS[name] for name in options.scenario or SCENARIOS)
+    plan = Plan(options.app, scenarios, points, options.pairs, options.jobs).workloads()
+    return replace(plan, time_limit=options.time_limit or plan.time_limit)
 
 
 def _what_was_not_tried(report: Report) -> str:
+    if report.untried and not report.failures:
+        return f"{' and '.join(map(in_a_line, report.untried))} came to no crash point, so nothing was tried."
+    if report.never_seen:
+        return f"no run has seen {' or '.join(map(in_a_line, report.never_seen))}: too little was tried."
     if any(not result.points for result in report.failures):
         return "a scenario fails even without a crash, so its crash points were not tried. Fix that first."
     if not report.never_met:
@@ -89,7 +113,13 @@ def _positive(text: str) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="widget-store crash-test",
-        description="Kill a checkout at every crash point, recover it, and check the books.",
+        description="Kill an application at every crash point, recover it, and check what is left.",
+    )
+    parser.add_argument(
+        "workload",
+        nargs="?",
+        metavar="FILE::WORKLOAD",
+        help="a class in a Python file that says what is asked of an application of your own",
     )
     parser.add_argument("--app", type=Path, metavar="FILE", help="a Python file with a checkout_workflow(key) to test")
     parser.add_argument(
@@ -114,9 +144,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--time-limit",
         type=float,
-        default=30.0,
         metavar="SECONDS",
-        help="a run that takes longer counts as hung (%(default)s)",
+        help="a run that takes longer counts as hung (30, or what the workload says)",
     )
     parser.add_argument(
         "--soak",
@@ -131,6 +160,13 @@ def _parser() -> argparse.ArgumentParser:
         "--seed", type=int, metavar="N", help="the seed of the soak's random decisions; a random one by default"
     )
     parser.add_argument("--workers", type=_positive, metavar="N", help="how many workers serve in the soak (1)")
+    parser.add_argument(
+        "--fault",
+        choices=list(FAULTS),
+        default="kill",
+        help="what happens at the crash points of a workload: %(choices)s (%(default)s)",
+    )
+    parser.add_argument("--junit", type=Path, metavar="FILE", help="write the results as JUnit XML")
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
     return parser
 
