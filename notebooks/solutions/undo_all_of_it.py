@@ -18,12 +18,15 @@ provider = httpx.Client(base_url=os.environ["PROVIDER_URL"], trust_env=False)
 @DBOS.step(retries_allowed=True, max_attempts=3, interval_seconds=0.05)
 def charge(key):
     answer = provider.post("/charges", json={"order": key}, headers={"Idempotency-Key": f"{key}.charge"})
-    answer.raise_for_status()
+    if answer.is_error:
+        raise ConnectionError(f"The provider answered {answer.status_code}.")
 
 
 @DBOS.step(retries_allowed=True, max_attempts=1000, interval_seconds=0.05, backoff_rate=1)
 def refund(key):
-    provider.post("/refunds", json={"order": key}).raise_for_status()
+    answer = provider.post("/refunds", json={"order": key})
+    if answer.is_error:
+        raise ConnectionError(f"The provider answered {answer.status_code}.")
 
 
 @DBOS.workflow()
