@@ -43,6 +43,7 @@ class Shopper:
         key: The key of the newest purchase; empty before the first.
         says: What happened last, in words.
         clicks: What was clicked, oldest first.
+        waiting: The thread that waits for the store's answer to the newest purchase.
     """
 
     store: Store
@@ -50,13 +51,15 @@ class Shopper:
     key: str = ""
     says: str = "Choose how the provider behaves, then buy."
     clicks: list[str] = field(default_factory=list)
+    waiting: threading.Thread | None = None
 
     def buy(self) -> None:
         """Begin a purchase. It goes on by itself: the provider may be slow, and the store may die meanwhile."""
         known = {workflow.workflow_id for workflow in self.store.state.all_workflows()}
         self.key = next(key for number in count(1) if (key := f"customer-{number}") not in known)
         self.says = f"{self.key} buys a widget, and has no answer yet."
-        threading.Thread(target=self._ask, args=(self.key,), name="a customer", daemon=True).start()
+        self.waiting = threading.Thread(target=self._ask, args=(self.key,), name="a customer", daemon=True)
+        self.waiting.start()
 
     def behave(self, behaviour: Behaviour) -> None:
         """Let the provider behave in another way, until it is told otherwise."""
@@ -96,9 +99,9 @@ class ProviderPanel(Panel):
         self.crash = button("Crash", "bolt", "danger", "Kill the store's process with SIGKILL; the provider lives")
         self.again = refresh_button()
         self.behaves = {each: button(label, icon, "", what) for each, (label, icon, what) in _BUTTONS.items()}
-        self.state = widgets.HTML()
+        self.process = widgets.HTML()
         self.message = widgets.HTML()
-        self.log = widgets.HTML()
+        self.requests = widgets.HTML()
         self.steps = widgets.HTML()
         self._says_shown = ""
         self._made_before = 0
@@ -110,11 +113,11 @@ class ProviderPanel(Panel):
         side_by_side = widgets.Layout(flex_flow="row wrap", align_items="flex-start")
         super().__init__(
             [
-                in_a_row(self.state, self.again),
+                in_a_row(self.process, self.again),
                 in_a_row(*self.behaves.values()),
                 in_a_row(self.buy, self.crash),
                 self.message,
-                widgets.HBox([self.log, self.steps], layout=side_by_side),
+                widgets.HBox([self.requests, self.steps], layout=side_by_side),
             ]
         )
         self._do("", lambda: None)
@@ -137,6 +140,8 @@ class ProviderPanel(Panel):
                 buttons |= {each.value: clicked for each, clicked in self.behaves.items()}
                 for click in clicks:
                     buttons[click].click()
+                    if click == "buy" and self.shopper.waiting is not None:
+                        self.shopper.waiting.join()
             self._made_before = len(self.shopper.clicks)
 
     def refresh(self) -> None:
@@ -146,7 +151,7 @@ class ProviderPanel(Panel):
 
     def _look(self) -> None:
         if not (self.store.is_open() and self.provider.is_open()):
-            self.state.value = "■ The store or the provider is closed. To start them, run their cells again."
+            self.process.value = "■ The store or the provider is closed. To start them, run their cells again."
             for each in (self.buy, self.crash, *self.behaves.values()):
                 each.disabled = True
             return
@@ -155,9 +160,9 @@ class ProviderPanel(Panel):
             clicked.button_style = "info" if each.value == behaviour else ""
         is_dead = self.store.deaths and self.store.deaths[-1].back_at is None
         process = "✖ is dead, and is being restarted" if is_dead else "● is running"
-        self.state.value = f"The provider's behaviour: <b>{as_html(behaviour)}</b>. The store {process}."
+        self.process.value = f"The provider's behaviour: <b>{as_html(behaviour)}</b>. The store {process}."
         log = self.provider.log(settled=False)
-        self.log.value = _STYLE + _table("The provider's log", log, "No request yet.")
+        self.requests.value = _STYLE + _table("The provider's log", log, "No request yet.")
         key = self.shopper.key
         steps = self.store.state.steps(key)
         title = f"The store's checkpoints: {key or 'nobody'}{self._ending(key)}"

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
 from multiprocessing.connection import Connection
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import httpx
 import uvicorn
@@ -25,6 +26,8 @@ from widget_store.system.processes import be_silent, end_with_parent, stand_apar
 _GIVE_UP_SECONDS = 600.0
 _REPORT_WITHIN_SECONDS = 30.0
 _LONGEST_SHOWN = 100
+NOBODY = "none"
+"""In the log, the answer that reached nobody."""
 UNDER_WAY = "…"
 """In the log, the answer that is still to come."""
 
@@ -149,12 +152,13 @@ def create_app(provider: Provider) -> FastAPI:
             await asyncio.sleep(mood.seconds)
         if mood.behaviour is Behaviour.LOSE_THE_ANSWER or await request.is_disconnected():
             request.state.line.abort()
-            entry.answer = "none"
+            entry.answer = NOBODY
         else:
             entry.answer = str(status)
         if mood.behaviour is Behaviour.ANSWER_TWICE and provider.webhook:
             for _ in range(2):
-                reports.add(report := asyncio.create_task(_report(provider, entry)))
+                provider.log.append(line := Entry("report", entry.order))
+                reports.add(report := asyncio.create_task(_report(provider.webhook, line)))
                 report.add_done_callback(reports.discard)
         return JSONResponse(body, status)
 
@@ -169,16 +173,14 @@ def _unless_refused(behaviour: Behaviour) -> tuple[int, dict[str, object]] | Non
     return None
 
 
-async def _report(provider: Provider, charge: Entry) -> None:
+async def _report(webhook: str, entry: Entry) -> None:
     """Report a payment to the store's webhook, as providers do beside their answer."""
-    entry = Entry("report", charge.order)
-    provider.log.append(entry)
     try:
         async with httpx.AsyncClient(trust_env=False, timeout=_REPORT_WITHIN_SECONDS) as http:
-            answered = await http.post(f"{provider.webhook}/payment_webhook/{charge.order}/paid")
+            answered = await http.post(f"{webhook}/payment_webhook/{quote(entry.order, safe='')}/paid")
         entry.answer = str(answered.status_code)
     except httpx.HTTPError:
-        entry.answer = "none"
+        entry.answer = NOBODY
 
 
 class _Line(H11Protocol):
