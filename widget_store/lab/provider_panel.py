@@ -20,6 +20,7 @@ _STYLE = """
 <style>
 .ws-beside { border-collapse: collapse; color: var(--jp-ui-font-color1, #212121); font: 13px system-ui, sans-serif;
 margin-right: 28px; }
+.ws-beside td { overflow-wrap: anywhere; vertical-align: top; }
 .ws-beside caption { text-align: left; padding: 4px 0; font-weight: 600; white-space: nowrap; }
 .ws-beside th, .ws-beside td { text-align: left; padding: 3px 14px 3px 0;
 border-top: 1px solid color-mix(in srgb, currentColor 30%, transparent); }
@@ -99,10 +100,13 @@ class ProviderPanel(Panel):
         self.crash = button("Crash", "bolt", "danger", "Kill the store's process with SIGKILL; the provider lives")
         self.again = refresh_button()
         self.behaves = {each: button(label, icon, "", what) for each, (label, icon, what) in _BUTTONS.items()}
+        for clicked in self.behaves.values():
+            clicked.layout.width = "auto"
         self.process = widgets.HTML()
         self.message = widgets.HTML()
-        self.requests = widgets.HTML()
-        self.steps = widgets.HTML()
+        # Side by side where both fit. Where the page is narrow or enlarged, each scrolls, also by the arrow keys.
+        self.requests = widgets.HTML(layout=widgets.Layout(max_width="100%", overflow="auto"), tabbable=True)
+        self.steps = widgets.HTML(layout=widgets.Layout(max_width="min(400px, 100%)", overflow="auto"), tabbable=True)
         self._says_shown = ""
         self._made_before = 0
         self.buy.on_click(lambda _button: self._do("buy", self.shopper.buy))
@@ -125,8 +129,7 @@ class ProviderPanel(Panel):
             store.followers.add(self.refresh, self._tell)
 
     def __repr__(self) -> str:
-        labels = ", ".join(each.description for each in self.behaves.values())
-        return f"ProviderPanel: {labels}, Buy, Crash, the provider's log, and the store's checkpoints"
+        return "ProviderPanel: how the provider behaves, Buy, Crash, its log, and the store's checkpoints"
 
     def unless_you_did(self, *clicks: str) -> None:
         """Make these clicks, unless you have clicked since the last call. So a notebook can also be run in one go.
