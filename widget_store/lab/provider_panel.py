@@ -20,7 +20,8 @@ _STYLE = """
 <style>
 .ws-beside { border-collapse: collapse; color: var(--jp-ui-font-color1, #212121); font: 13px system-ui, sans-serif;
 margin-right: 28px; }
-.ws-beside td { overflow-wrap: anywhere; vertical-align: top; }
+.ws-beside td { vertical-align: top; white-space: nowrap; }
+.ws-beside td:last-child { white-space: normal; overflow-wrap: anywhere; }
 .ws-beside caption { text-align: left; padding: 4px 0; font-weight: 600; white-space: nowrap; }
 .ws-beside th, .ws-beside td { text-align: left; padding: 3px 14px 3px 0;
 border-top: 1px solid color-mix(in srgb, currentColor 30%, transparent); }
@@ -77,7 +78,7 @@ class Shopper:
     def _ask(self, key: str) -> None:
         try:
             self.store.buy(key)
-            says = f"{key} bought a widget, and the store answered with a payment id."
+            says = f"The store answered {key} with a payment id. What became of the order is in the checkpoints."
         except Exception as failure:  # noqa: BLE001 - the store may be closed meanwhile; a thread's error is shown nowhere
             says = f"{key} was not served: {failure_in_words(failure)}"
         if key == self.key:
