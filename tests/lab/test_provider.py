@@ -148,13 +148,10 @@ def test_a_kernel_has_one_and_another_takes_its_place() -> None:
 
 
 def test_one_that_dies_is_noticed(provider: Provider) -> None:
-    (process,) = [
-        each
-        for each in psutil.net_connections("tcp4")
-        if each.status == psutil.CONN_LISTEN and each.laddr.port == int(provider.url.rpartition(":")[2])
-    ]
-    assert process.pid
-    psutil.Process(process.pid).kill()
+    port = int(provider.url.rpartition(":")[2])
+    listening = [each for each in psutil.net_connections("tcp4") if each.status == psutil.CONN_LISTEN]
+    (pid,) = (each.pid for each in listening if each.laddr and each.laddr.port == port)
+    psutil.Process(pid).kill()
     eventually(lambda: not provider.is_open(), "the provider's death to be noticed")
     with pytest.raises(StoreDidNotStart, match="closed"):
         provider.behave("down")

@@ -1,7 +1,6 @@
 """The process of the payment provider: another company's service, with a log of its own that no store can change."""
 
 import asyncio
-import logging
 import os
 import threading
 from collections.abc import Callable
@@ -30,6 +29,9 @@ NOBODY = "none"
 """In the log, the answer that reached nobody."""
 UNDER_WAY = "…"
 """In the log, the answer that is still to come."""
+
+Lines = list[dict[str, Any]]
+"""The log as it is sent to the lab."""
 
 
 class Behaviour(Enum):
@@ -196,7 +198,6 @@ def work(lab: Connection) -> None:
     stand_apart()
     end_with_parent()
     be_silent()
-    logging.disable(logging.CRITICAL)
     provider = Provider()
     with listen("127.0.0.1", 0) as listener:
         app = guarded(create_app(provider), hosts=LOOPBACK, within=_GIVE_UP_SECONDS)
@@ -217,7 +218,3 @@ def _obey(provider: Provider, lab: Connection) -> None:
             lab.send(([asdict(entry) for entry in provider.log], provider.mood))
     except (EOFError, OSError):
         os._exit(0)
-
-
-Lines = list[dict[str, Any]]
-"""The log as it is sent to the lab."""
