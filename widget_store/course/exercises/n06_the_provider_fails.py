@@ -49,8 +49,8 @@ def retry_the_charge(file: Path) -> str:
         asked = _times_asked(shop, "dora", "The provider was down, and did not come back")
         shop.must_end("dora", "CANCELLED", f"The provider was down, and {asked} requests got 503")
     return (
-        f"After two answers of 503, a charge succeeded. A refused card was asked for once. After {asked} answers of 503, the "
-        "widget went back on the shelf, and the order was cancelled."
+        f"After two answers of 503, a charge succeeded. A refused card was asked for once. After {asked} answers of "
+        "503, the widget went back on the shelf, and the order was cancelled."
     )
 
 
