@@ -21,6 +21,7 @@ from widget_store.settings import read_settings
 
 _PATIENCE_SECONDS = 20.0
 _LOOK_AGAIN_SECONDS = 0.02
+_NO_PAYMENT_ID = 409
 _UNDER_WAY = {"PENDING", "ENQUEUED", "DELAYED"}
 
 
@@ -70,8 +71,12 @@ class Shop:
             httpx.Client(trust_env=False, timeout=_PATIENCE_SECONDS) as http,
         ):
             answer = http.post(f"{self._worker.url}/checkout/{key}")
+            if answer.status_code == _NO_PAYMENT_ID:  # the shelf is full, so it is not sold out
+                raise Wrong(
+                    f"{key.capitalize()} got no payment id. Keep DBOS.set_event(PAYMENT_ID, key), before the charge."
+                )
             if not answer.is_success:
-                raise Wrong(f"{key.capitalize()} could not buy: {answer.text}")
+                raise Wrong(f"{key.capitalize()} could not buy: {answer.json().get('detail', answer.text)}")
 
     def dies_before_it_ends(self, key: str) -> bool:
         """Whether the process ends before the checkout does. Then another one is started."""
@@ -102,7 +107,7 @@ class Shop:
         Raises:
             Wrong: When it does not end in time.
         """
-        self.wait(lambda: self.has_ended(key), f"{key.capitalize()}'s checkout has not ended", within)
+        self.wait(lambda: self.has_ended(key), f"{key.capitalize()}'s checkout did not end", within)
         return self._status(key)
 
     def must_end(self, key: str, order: str, when: str) -> None:
@@ -115,10 +120,15 @@ class Shop:
         if ending != "SUCCESS":
             raise Wrong(f"{when}, and the workflow ended as {ending}. The order is {self.order(key)}.")
         if self.order(key) != order:
-            raise Wrong(f"{when}, and the order is {self.order(key)}. It should be {order}.")
+            raise Wrong(f"{when}, and the order is {self.order(key)}. It should be {order}.{self._unasked(key)}")
         if missing := self.state.books()["missing"]:
             what = "is missing from the shelf" if missing > 0 else "is on the shelf that never was there"
             raise Wrong(f"{when}. The order is {order}, but a widget {what}.")
+
+    def _unasked(self, key: str) -> str:
+        if len(self.requests(key)):
+            return ""
+        return " The provider was never asked. `except Exception` also catches a mistake of your own: look for one."
 
     def order(self, key: str) -> str:
         """The status of a customer's order, in words."""
@@ -132,7 +142,7 @@ class Shop:
         return log[log["order"] == key]
 
     def wait(
-        self, is_so: Callable[[], bool], otherwise: str = "Nothing happened", within: float = _PATIENCE_SECONDS
+        self, is_so: Callable[[], bool], otherwise: str = "Nothing more happened", within: float = _PATIENCE_SECONDS
     ) -> None:
         """Wait until something is so.
 
@@ -142,7 +152,7 @@ class Shop:
         deadline = time.monotonic() + within
         while not is_so():
             if time.monotonic() > deadline:
-                raise Wrong(f"{otherwise} after {within:.0f} s.")
+                raise Wrong(f"{otherwise} within {within:.0f} s.")
             time.sleep(_LOOK_AGAIN_SECONDS)
 
     def _status(self, key: str) -> str:
