@@ -45,6 +45,7 @@ class Shopper:
         key: The key of the newest purchase; empty before the first.
         says: What happened last, in words.
         clicks: What was clicked, oldest first.
+        keys: Those of all purchases that were begun here.
         waiting: The thread that waits for the store's answer to the newest purchase.
     """
 
@@ -53,12 +54,14 @@ class Shopper:
     key: str = ""
     says: str = "Choose how the provider behaves, then buy."
     clicks: list[str] = field(default_factory=list)
+    keys: set[str] = field(default_factory=set)
     waiting: threading.Thread | None = None
 
     def buy(self) -> None:
         """Begin a purchase. It goes on by itself: the provider may be slow, and the store may die meanwhile."""
-        known = {workflow.workflow_id for workflow in self.store.state.all_workflows()}
+        known = self.keys | {workflow.workflow_id for workflow in self.store.state.all_workflows()}
         self.key = next(key for number in count(1) if (key := f"customer-{number}") not in known)
+        self.keys.add(self.key)  # the store may not know it yet at the next click
         self.says = f"{self.key} buys a widget, and has no answer yet."
         self.waiting = threading.Thread(target=self._ask, args=(self.key,), name="a customer", daemon=True)
         self.waiting.start()
