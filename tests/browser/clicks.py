@@ -42,6 +42,23 @@ def predict_and_crash(page: Page, lesson: Locator) -> None:
     expect(timeline).to_have_css("word-break", "normal")  # Jupyter breaks such text inside words
 
 
+def lose_an_answer(page: Page, lesson: Locator) -> None:
+    """Lesson 06: the provider loses its answers, and its log has more than the store's checkpoints."""
+    run_to_panel(page, "06_the_provider_fails", "ProviderPanel:")
+    page.get_by_role("button", name="Lose the answer").click()
+    expect(lesson.get_by_text("take the money, and cut the connection")).to_be_visible()
+    page.get_by_role("button", name="Buy a widget").click()
+    log = lesson.get_by_role("table", name="The provider's log")
+    expect(log.get_by_role("row", name="4 charge customer-1 taken none")).to_be_visible()
+    steps = lesson.get_by_role("table", name="The store's checkpoints: customer-1, SUCCESS")
+    expect(steps.get_by_role("row", name="6 cancel_order")).to_be_visible()
+    page.get_by_role("button", name="Crash").click()
+    expect(lesson.get_by_text("You killed the store.")).to_be_visible()
+    page.get_by_role("button", name="Refuse").click()
+    page.get_by_role("button", name="Buy a widget").click()
+    expect(log.get_by_role("row", name="5 charge customer-2 402")).to_be_visible()
+
+
 def run_a_crash_again(page: Page, lesson: Locator) -> None:
     """Lesson 08: a crash point of the first map, and its timeline."""
     run_to_panel(page, "08_every_crash_point", "CrashMap:")
@@ -70,6 +87,7 @@ FIRST = "00_start_here"
 CLICKS: dict[str, Callable[[Page, Locator], None]] = {
     FIRST: buy_crash_and_pay,
     "04_crash_lab": predict_and_crash,
+    "06_the_provider_fails": lose_an_answer,
     "08_every_crash_point": run_a_crash_again,
     "12_many_workers": kill_a_worker,
 }

@@ -7,13 +7,13 @@ import nbformat
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.clicks import buy_crash_and_pay, kill_a_worker, predict_and_crash
+from tests.browser.clicks import buy_crash_and_pay, kill_a_worker, lose_an_answer, predict_and_crash
 from tests.browser.jupyter import LAB, OURS, REST, FrontEnd, Jupyter, run_all, run_to_panel
 from tests.tools.notebooks import all_notebooks
 from tests.tools.solved import solve
 
 LESSONS = [path.stem for path in all_notebooks()]
-CLICKED = {"00_start_here", "01_a_fragile_checkout", "04_crash_lab", "12_many_workers"}
+CLICKED = {"00_start_here", "01_a_fragile_checkout", "04_crash_lab", "06_the_provider_fails", "12_many_workers"}
 """The lessons whose buttons are clicked. After that, they are run to the end, too."""
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow("a JupyterLab, a kernel and a store are started")]
@@ -119,6 +119,21 @@ def test_a_prediction_is_compared_with_a_crash(
         page.set_viewport_size({"width": width, "height": 1000})
         page.get_by_role("button", name="Crash here").scroll_into_view_if_needed()
         page.screenshot(path=screenshots / f"crash-lab-clicked-{width}.png")
+    run_all(page, REST)
+    assert barriers(page, OURS) == ""
+
+
+@pytest.mark.thorough("clicks in another lesson")
+def test_a_provider_that_loses_its_answers_takes_the_money_again_and_again(
+    jupyter: Jupyter, page: Page, screenshots: Path, barriers: Callable[[Page, str], str]
+) -> None:
+    lesson = jupyter.open(page, "06_the_provider_fails")
+    lose_an_answer(page, lesson)
+    assert barriers(page, OURS) == ""
+    for width in (800, 1400):
+        page.set_viewport_size({"width": width, "height": 1000})
+        page.get_by_role("button", name="Lose the answer").scroll_into_view_if_needed()
+        page.screenshot(path=screenshots / f"provider-clicked-{width}.png")
     run_all(page, REST)
     assert barriers(page, OURS) == ""
 

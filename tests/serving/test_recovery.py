@@ -1,9 +1,11 @@
 """The workflows of dead workers: somebody else takes them up, as soon as their executor id is nobody's."""
 
+import contextlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -173,3 +175,75 @@ def test_a_comment_in_a_workflow_is_another_version_unless_it_is_pinned(
     file.write_text(FILE)
     with serve_version(version, "--app", str(file)) as store:
         assert store.pay(key).status_code == 200, "the text of before is the version of before"
+
+
+# --- what a workflow brings along
+
+POISON = """
+import os
+import time
+
+from dbos import DBOS, SetWorkflowID, SetWorkflowTimeout
+from widget_store.transactions import create_order
+from widget_store.workflows import ORDER_ID, PAYMENT_ID
+
+@DBOS.step()
+def end_this_process():
+    os._exit(1)
+
+@DBOS.workflow(max_recovery_attempts=2)
+def poison():
+    end_this_process()
+
+@DBOS.workflow()
+def slow():
+    while True:
+        DBOS.sleep(0.1)
+
+@DBOS.workflow()
+def checkout_workflow(key):
+    DBOS.set_event(PAYMENT_ID, key)
+    if key.startswith("poison"):
+        with SetWorkflowID(f"{key}.poison"):
+            DBOS.start_workflow(poison)
+    else:
+        with SetWorkflowID(f"{key}.slow"), SetWorkflowTimeout(3):
+            DBOS.start_workflow(slow)
+    DBOS.set_event(ORDER_ID, "1")
+"""
+
+
+@pytest.fixture
+def poison(public_folder: Path) -> Path:
+    file = public_folder / f"poison_{new_key()}.py"
+    file.write_text(POISON)
+    return file
+
+
+def test_a_workflow_that_ends_its_process_each_time_is_given_up(
+    public_folder: Path, database: Database, poison: Path
+) -> None:
+    key, books = f"poison-{new_key()}", Books(database)
+    row = "SELECT status, recovery_attempts FROM {dbos}workflow_status WHERE workflow_uuid = :id"
+    with serving(public_folder, "--app", str(poison), WIDGET_STORE_DATABASE_URL=database.url) as store:
+        with contextlib.suppress(httpx.TransportError):  # the process may end before it has answered
+            store.buy(key)
+        eventually(
+            lambda: books.system(row, id=f"{key}.poison") == [("MAX_RECOVERY_ATTEMPTS_EXCEEDED", 4)],
+            "the end of its recoveries",
+        )
+        store.buy(new_key())
+
+
+def test_a_deadline_is_the_same_after_a_recovery(public_folder: Path, database: Database, poison: Path) -> None:
+    key, books = new_key(), Books(database)
+    row = "SELECT workflow_deadline_epoch_ms FROM {dbos}workflow_status WHERE workflow_uuid = :id"
+    ends = "SELECT status FROM {dbos}workflow_status WHERE workflow_uuid = :id"
+    with serving(public_folder, "--app", str(poison), WIDGET_STORE_DATABASE_URL=database.url) as store:
+        store.buy(key)
+        eventually(lambda: books.system(row, id=f"{key}.slow") not in ([], [(None,)]), "its deadline")
+        deadline = books.system(row, id=f"{key}.slow")
+        kill(store)
+    with serving(public_folder, "--app", str(poison), WIDGET_STORE_DATABASE_URL=database.url):
+        assert books.system(row, id=f"{key}.slow") == deadline
+        eventually(lambda: books.system(ends, id=f"{key}.slow") == [("CANCELLED",)], "its timeout")

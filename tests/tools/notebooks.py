@@ -15,13 +15,13 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
-from widget_store.lab import CrashLab, CrashMap, Lab, WorkersPanel
+from widget_store.lab import CrashLab, CrashMap, Lab, ProviderPanel, WorkersPanel
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 _A_CELL_TAKES_SECONDS = 300
-PANELS = tuple(f"{panel.__name__}: " for panel in (CrashLab, CrashMap, Lab, WorkersPanel))
+PANELS = tuple(f"{panel.__name__}: " for panel in (CrashLab, CrashMap, Lab, ProviderPanel, WorkersPanel))
 """How the words begin that each panel is stored with."""
 FIGURE = re.compile(
     r'^<img data-file="(images/[\w-]+\.svg)" alt="([^"]*)" src="data:image/svg\+xml;base64,([^"]*)">$', re.M

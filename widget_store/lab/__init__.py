@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from widget_store.lab.crash_test import Plan
     from widget_store.lab.experiment import Crash, crash_at
     from widget_store.lab.panels import Lab
+    from widget_store.lab.provider import Provider
+    from widget_store.lab.provider_panel import ProviderPanel
     from widget_store.lab.store import Store, StoreRefused
     from widget_store.lab.workers import WorkerIsDead, Workers
     from widget_store.lab.workers_panel import WorkersPanel
@@ -26,6 +28,8 @@ __all__ = [
     "CrashMap",
     "Lab",
     "Plan",
+    "Provider",
+    "ProviderPanel",
     "Store",
     "StoreRefused",
     "WorkerIsDead",
@@ -43,6 +47,8 @@ _HOMES = {
     "CrashMap": "widget_store.lab.crash_panel",
     "Lab": "widget_store.lab.panels",
     "Plan": "widget_store.lab.crash_test",
+    "Provider": "widget_store.lab.provider",
+    "ProviderPanel": "widget_store.lab.provider_panel",
     "Store": "widget_store.lab.store",
     "StoreRefused": "widget_store.lab.store",
     "WorkerIsDead": "widget_store.lab.workers",

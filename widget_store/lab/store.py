@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, ClassVar, Self
+from typing import IO, Any, ClassVar, Protocol, Self
 
 import httpx
 import psutil
@@ -41,6 +41,18 @@ _LINES_KEPT = 100
 _LONGEST_LINE = 10_000
 _LOST = (httpx.TransportError,)
 _ASK_AGAIN = {503, 504}  # the store lives, and its database does not answer, or its workflow is slow
+
+
+PROVIDER_URL = "PROVIDER_URL"
+"""The variable in which a store's process finds the address of its payment provider."""
+
+
+class HasUrl(Protocol):
+    """Whatever answers somewhere."""
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
 
 
 class StoreRefused(WidgetStoreError):
@@ -75,6 +87,8 @@ class Store:
         webhook_secret: When given, the store believes only payments that are signed with it; `pay` signs none.
         application_version: The version of the workflows' code. A text pins it. "auto" is DBOS's own version, a
             hash of their source. By default, the kit pins it.
+        provider: A payment provider, such as `Provider`. The store's process finds its address in the environment, as
+            `PROVIDER_URL`: your file reads `os.environ["PROVIDER_URL"]`.
 
     Attributes:
         deaths: A list: each death of the serving process that this kernel has seen, with the times `died_at` and
@@ -84,7 +98,7 @@ class Store:
 
     _of_this_kernel: ClassVar["Store | None"] = None
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each setting is given by its name
         self,
         app: str | Path | None = None,
         *,
@@ -92,6 +106,7 @@ class Store:
         dispatch_interval: float | None = None,
         webhook_secret: str | None = None,
         application_version: str | None = None,
+        provider: HasUrl | None = None,
     ) -> None:
         self.deaths: list[Death] = []
         self.followers = Followers()
@@ -108,6 +123,7 @@ class Store:
             **_setting("PAYMENT_TIMEOUT", payment_timeout),
             **_setting("DISPATCH_INTERVAL", dispatch_interval),
             **_setting("WEBHOOK_SECRET", webhook_secret),
+            **({} if provider is None else {PROVIDER_URL: provider.url}),
         }
         self._resources = contextlib.ExitStack()
         self._database: Database | None = None

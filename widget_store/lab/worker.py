@@ -4,7 +4,8 @@ import contextlib
 import os
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
@@ -28,6 +29,7 @@ class Assignment:
         app_file: A learner's file; None for the store's own checkout.
         fresh: Reset the store first, under the first executor id; no other store may run then.
         alone: Take the first executor id; no other store may run then.
+        environment: Variables that its process, and so a learner's file, finds beside those of this one.
     """
 
     database: Database
@@ -35,6 +37,7 @@ class Assignment:
     app_file: Path | None = None
     fresh: bool = False
     alone: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 class WorkerProcess:
@@ -98,6 +101,7 @@ def _work(assignment: Assignment, to_lab: Connection) -> None:
     stand_apart()
     end_with_parent()
     be_silent()
+    os.environ.update(assignment.environment)
     from widget_store.serving import executors
     from widget_store.serving.reset import claim_fresh
     from widget_store.serving.server import Worker, serve

@@ -21,9 +21,6 @@ APP_NAME = "widget-store"
 APPLICATION_VERSION = "3"
 UNPINNED = "auto"  # in the place of a version: DBOS's own, that hash
 RECOVERY_QUEUE = "recovery"
-# A workflow that came from a queue of its own returns there; at launch DBOS itself does that. These are no such queues:
-# most workflows came from none, and the last is where DBOS itself puts what it resumes.
-_NO_QUEUE_OF_THEIR_OWN = {None, RECOVERY_QUEUE, "_dbos_internal_queue"}
 _AT_ONCE_SECONDS, _AT_REST_SECONDS = 0.02, 1.0
 # Longer than a supervisor takes to notice that it lost its ids with the database, and to kill its workers.
 _LOOK_EVERY_SECONDS = 1.5
@@ -82,29 +79,22 @@ def _take_over(database: Database, client: DBOSClient, own_id: str, version: str
     try:
         for executor_id in free_before.intersection(held.ids):
             _requeue(client, executor_id, version, look_every=_AT_REST_SECONDS)
-            _return_to_their_queues(client, executor_id, version)
     finally:
         held.release()
     return set(held.ids)
 
 
 def _requeue(client: DBOSClient, executor_id: str, version: str, look_every: float) -> None:
-    under_way = _under_way(client, version, executor_id)
-    workflows = [each.workflow_id for each in under_way if each.queue_name in _NO_QUEUE_OF_THEIR_OWN]
-    if workflows:
-        client.register_queue(RECOVERY_QUEUE, polling_interval_sec=look_every, on_conflict="always_update")
-        client.resume_workflows(workflows, queue_name=RECOVERY_QUEUE)
+    """Put what an executor left behind onto the queue that it came from, where that queue's limits hold, or onto ours.
 
-
-def _return_to_their_queues(client: DBOSClient, executor_id: str, version: str) -> None:
-    """Put what came from a queue of its own back there, where that queue's limits hold.
-
-    DBOS does it when a worker is launched under the same executor id. Without one, the workflow would keep its place in
-    the queue for good: where one may run at a time, no other would run again.
+    As DBOS's own recovery does it. `resume_workflows` would forget two things: how often a workflow was tried, and then
+    one that kills its process each time would do so for good; and the deadline that it has.
     """
-    for workflow in _under_way(client, version, executor_id):
-        if workflow.queue_name not in _NO_QUEUE_OF_THEIR_OWN:
-            client.resume_workflow(workflow.workflow_id, queue_name=workflow.queue_name)
+    under_way = _under_way(client, version, executor_id)
+    if under_way:
+        client.register_queue(RECOVERY_QUEUE, polling_interval_sec=look_every, on_conflict="always_update")
+    for workflow in under_way:
+        client._sys_db.reenqueue_for_recovery(workflow.workflow_id, [executor_id], RECOVERY_QUEUE)  # noqa: SLF001 - it is nowhere public
 
 
 def _under_way(client: DBOSClient, version: str, executor_id: str | None = None) -> list[WorkflowStatus]:

@@ -1,0 +1,1 @@
+answer = {"requests": ..., "times the money was taken": ..., "checkpoints of charge": ..., "order": ...}

@@ -1,0 +1,1 @@
+answer = {"requests": 3, "times the money was taken": 3, "checkpoints of charge": 1, "order": "CANCELLED"}
