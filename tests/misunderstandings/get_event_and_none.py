@@ -32,5 +32,6 @@ for name, handle in {"published None": none, "published nothing": nothing, "not 
     answer = DBOS.get_event(handle.workflow_id, "payment_id", timeout_seconds=0.1)
     events, status = DBOS.get_all_events(handle.workflow_id), handle.get_status().status
     print(f"{name}: get_event {answer}, get_all_events {events}, status {status}")
-DBOS.cancel_workflow(later.workflow_id)
+DBOS.send(later.workflow_id, "please", "go on")
+later.get_result()
 DBOS.destroy()
