@@ -41,7 +41,6 @@ def dispatch_order_workflow(order_id):
     for _ in range(DISPATCH_STEPS):
         if DBOS.recv(REFUND, timeout_seconds=pace.dispatch_interval):
             refund_order(order_id)
-            pass
             return
         update_order_progress(order_id)
     DBOS.set_event(OUTCOME, "dispatched")
