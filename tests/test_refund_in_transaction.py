@@ -6,8 +6,8 @@ import nbformat
 import pytest
 
 from tests.support import ROOT
+from widget_store.crashtest.results import Verdict
 from widget_store.databases import Database
-from widget_store.lab.crash_run import Verdict
 from widget_store.lab.crash_test import Plan, crash_test
 from widget_store.lab.scenarios import CANCELLED, Customer, Scenario
 from widget_store.settings import Settings
@@ -25,7 +25,7 @@ def changes_her_mind(customer: Customer) -> None:
 def test_the_lesson_shows_the_file() -> None:
     docstring, program = FILE.read_text(encoding="utf-8").split('"""\n\n', 1)
     assert docstring.startswith('"""')
-    cells = nbformat.read(CAPSTONE, as_version=4).cells  # type: ignore[no-untyped-call]
+    cells = nbformat.read(CAPSTONE, as_version=4).cells
     assert any(f"```python\n{program}```" in cell.source for cell in cells if cell.cell_type == "markdown")
 
 

@@ -1,22 +1,23 @@
 """A customer who will never be answered: found as soon as it is sure, and not when the time is over."""
 
-import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import sqlalchemy as sa
 
 from widget_store.course.checks import Wrong
+from widget_store.crashtest.looking import at_rest, count_workflows, looking_at
+from widget_store.crashtest.run import Rig, run
+from widget_store.crashtest.workload import App
 from widget_store.databases import Database
-from widget_store.databases.throwaway import Databases, open_databases
-from widget_store.lab import invariants
-from widget_store.lab.crash_run import Bench, run
+from widget_store.databases.throwaway import open_databases
 from widget_store.lab.processes import lab_processes
-from widget_store.lab.scenarios import Customer, Scenario
+from widget_store.lab.scenarios import Scenario
+from widget_store.lab.store_workload import StoreWorkload
 from widget_store.settings import read_settings
 
 _TIME_LIMIT_SECONDS = 20.0
@@ -38,18 +39,21 @@ def must_be_answered(file: Path, scenario: Scenario, otherwise: str) -> None:
 
     Raises:
         Wrong: When no answer can come.
+        AppFileError: When the file can't be used.
     """
-    with open_databases(read_settings()) as given:
-        databases, is_told = _Seen(given), threading.Event()
-        bench = Bench(lab_processes(), databases, file, _TIME_LIMIT_SECONDS)
-        bench.prepare()
-        with ThreadPoolExecutor(1) as player:
-            played = player.submit(run, bench, replace(scenario, story=_that_tells(scenario, is_told)))
-            played.add_done_callback(lambda _played: is_told.set())
-            try:
-                silence = _silence(databases, is_told)
-            finally:
-                bench.end()
+    workload = _Watched(scenario, file)
+    with (
+        open_databases(read_settings()) as databases,
+        closing(Rig(lab_processes(), databases, _TIME_LIMIT_SECONDS)) as rig,
+        ThreadPoolExecutor(1) as player,
+    ):
+        rig.prepare(workload)
+        played = player.submit(run, rig, workload)
+        played.add_done_callback(lambda _played: workload.is_told.set())
+        try:
+            silence = workload.silence()
+        finally:
+            rig.end()
     if silence is not None:
         raise Wrong(f"In the scenario “{scenario.name}”, {silence.in_words() or otherwise}")
 
@@ -67,48 +71,35 @@ class _Silence:
         return f"a message on the topic {topics} lies unread: no DBOS.recv waits for this topic."
 
 
-class _Seen:
-    """Databases of a crash test, of which the newest copy can be looked at."""
+class _Watched(StoreWorkload):
+    """A scenario in which somebody else watches the database while the customers wait for their answers."""
 
-    def __init__(self, databases: Databases) -> None:
-        self.name = databases.name
-        self.template, self.check_room = databases.template, databases.check_room
-        self._copy = databases.copy
-        self.newest: Database | None = None
+    def __init__(self, scenario: Scenario, app_file: Path) -> None:
+        super().__init__(scenario, app_file)
+        self.is_told = threading.Event()
+        self._database: list[Database] = []  # in a list, as a run has a copy of this
 
-    @contextlib.contextmanager
-    def copy(self) -> Iterator[Database]:
-        with self._copy() as database:
-            self.newest = database
-            try:
-                yield database
-            finally:
-                self.newest = None
+    def drive(self, app: App) -> None:
+        """Play the scenario, and note that all customers were answered."""
+        self._database.append(self.place.database)
+        super().drive(app)
+        self.is_told.set()
 
-
-def _that_tells(scenario: Scenario, is_told: threading.Event) -> Callable[[Customer], None]:
-    def story(customer: Customer) -> None:
-        scenario.story(customer)
-        is_told.set()
-
-    return story
-
-
-def _silence(databases: _Seen, is_told: threading.Event) -> _Silence | None:
-    """What has been so for a while, and will stay so; None when the customers have been told all they wanted."""
-    last, since = None, time.monotonic()
-    while not is_told.wait(_LOOK_AGAIN_SECONDS):
-        now = _now(databases.newest)
-        if now is None or now != last:
-            last, since = now, time.monotonic()
-        elif time.monotonic() - since > _SURE_AFTER_SECONDS:
-            return now
-    return None
-
-
-def _now(database: Database | None) -> _Silence | None:
-    if database is None:
+    def silence(self) -> _Silence | None:
+        """What has been so for a while, and will stay so; None when the customers have been told all they wanted."""
+        last, since = None, time.monotonic()
+        while not self.is_told.wait(_LOOK_AGAIN_SECONDS):
+            now = self._now()
+            if now is None or now != last:
+                last, since = now, time.monotonic()
+            elif time.monotonic() - since > _SURE_AFTER_SECONDS:
+                return now
         return None
-    with invariants.looking_at(database) as connection:
-        unread = tuple(connection.scalars(sa.text(_UNREAD)))
-        return _Silence(unread) if unread or invariants.at_rest(connection) else None
+
+    def _now(self) -> _Silence | None:
+        if not self._database:
+            return None
+        with looking_at(self._database[0]) as connection:
+            unread = tuple(connection.scalars(sa.text(_UNREAD)))
+            has_ended = count_workflows(connection) > 0 and at_rest(connection)
+            return _Silence(unread) if unread or has_ended else None
