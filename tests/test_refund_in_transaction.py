@@ -33,7 +33,7 @@ def test_the_lesson_shows_the_file() -> None:
 @pytest.mark.thorough("it depends on DBOS more than on the kit")
 def test_no_widget_is_lost_wherever_the_refund_is_killed(postgresql: Database) -> None:
     scenario = Scenario("refunded", changes_her_mind, {CANCELLED: 1}, dispatch_interval=0.2)
-    points = ("http/start give_back/*", "*dequeue give_back/*", "give_back/*")
+    points = ("http/cancel_paid_order/*", "*dequeue give_back/*", "give_back/*")
     report = crash_test(Plan(Path(FILE), (scenario,), points), Settings(database_url=postgresql.url))
     assert report.failures == []
     assert report.never_met == []
