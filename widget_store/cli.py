@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from widget_store.errors import LabUnavailable, WidgetStoreError
+from widget_store.plain_text import plain
 from widget_store.system.interrupts import hear_interrupts, hold_interrupts
 
 if TYPE_CHECKING:
@@ -150,15 +151,19 @@ def progress(options: argparse.Namespace) -> int:
     return _run_python("progress", "widget_store.course.progress", *filter(None, [options.folder]))
 
 
-def reset(_options: argparse.Namespace) -> None:
+def reset(options: argparse.Namespace) -> None:
     """Back to a full shelf and no orders or workflows."""
-    from widget_store.serving.reset import reset_store
+    from widget_store.serving.reset import in_words, reset_store
     from widget_store.settings import read_settings
     from widget_store.system.limits import COMMAND, require
 
     require(COMMAND)
-    reset_store(read_settings())
+    kept = reset_store(read_settings(), options.drop)
     print("The shelf is full; there are no orders and no workflows.")
+    if options.drop:
+        print(plain(f"Dropped: {', '.join(options.drop)}."))
+    if kept:
+        print(plain(in_words(kept)))
 
 
 def stop_database(_options: argparse.Namespace) -> int:
@@ -255,6 +260,13 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=doctor)
 
     command = commands.add_parser("reset", help="reset the store: a full shelf, no orders and no workflows")
+    command.add_argument(
+        "--drop",
+        nargs="+",
+        default=[],
+        metavar="TABLE",
+        help="also drop these tables, which a checkout file of your own has made; all others stay",
+    )
     command.set_defaults(run=reset)
 
     command = commands.add_parser(

@@ -43,6 +43,10 @@ class StoreRunning(WidgetStoreError):
     """The command needs the database to itself, and a store is using it."""
 
 
+class TableNotDropped(WidgetStoreError):
+    """A table that a reset was to drop is not there, or can't be dropped."""
+
+
 class AppFileError(WidgetStoreError):
     """The file with a checkout of your own can't be used."""
 

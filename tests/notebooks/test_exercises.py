@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
+from inspect import getsource
 from pathlib import Path
 
 import pytest
@@ -41,9 +42,7 @@ def outcome_of(exercise: Exercise, attempt: str) -> tuple[Outcome, str]:
     if exercise.takes_file:
         exercise.file.write_text(attempt)
         return exercise.outcome()
-    cell: dict[str, object] = {}
-    exec(attempt, cell)  # noqa: S102 - a cell of a notebook
-    return exercise.outcome(cell["answer"])
+    return exercise.outcome(_answer_in(attempt))
 
 
 @each_exercise
@@ -103,6 +102,22 @@ def test_it_has_a_hint_and_two_wrong_answers(exercise: Exercise) -> None:
     assert exercise.clue
     assert exercise.asks
     assert len(list((WRONG_ANSWERS / exercise.name).glob("*.py"))) >= 2
+
+
+def test_of_an_answer_that_is_a_dictionary_each_part_is_judged_and_no_value_is_told() -> None:
+    in_parts = [
+        each
+        for each in EXERCISES
+        if not each.takes_file and isinstance(_answer_in(each.solution_file.read_text()), dict)
+    ]
+    assert len(in_parts) >= 9
+    assert [each.name for each in in_parts if "must_be_equal(answer" not in getsource(each.judge)] == []
+
+
+def _answer_in(cell: str) -> object:
+    names: dict[str, object] = {}
+    exec(cell, names)  # noqa: S102 - a cell of a notebook
+    return names["answer"]
 
 
 def test_no_wrong_answer_belongs_to_nothing() -> None:

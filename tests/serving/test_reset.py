@@ -23,7 +23,7 @@ from tests.support import (
     starting,
 )
 from widget_store.databases import Database, open_database
-from widget_store.errors import StoreRunning
+from widget_store.errors import StoreRunning, TableNotDropped
 from widget_store.schema import FULL_SHELF, create_tables, orders
 from widget_store.serving import executors, reset
 from widget_store.serving.reset import reset_store
@@ -178,7 +178,7 @@ import sys, time
 import sqlalchemy as sa
 from widget_store.serving import executors, reset
 from widget_store.databases import open_database
-from widget_store.errors import StoreRunning
+from widget_store.errors import StoreRunning, TableNotDropped
 from widget_store.schema import orders
 from widget_store.settings import read_settings
 
@@ -256,3 +256,60 @@ def test_the_command_says_in_one_sentence_what_it_did(database: Database) -> Non
     done = command("reset", WIDGET_STORE_DATABASE_URL=database.url)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "The shelf is full; there are no orders and no workflows.\n"
+
+
+LETTERS = sa.Table("letters", sa.MetaData(), sa.Column("letter", sa.Text, primary_key=True))
+
+
+def test_a_table_of_ones_own_stays_until_it_is_named(database: Database) -> None:
+    url = {"WIDGET_STORE_DATABASE_URL": database.url}
+    with database.engine(poolclass=sa.NullPool).begin() as connection:
+        LETTERS.create(connection)
+        connection.execute(LETTERS.insert().values(letter="paid-1"))
+    kept = command("reset", **url)
+    assert (kept.returncode, kept.stderr) == (0, "")
+    assert "Kept, because the store did not make them: letters." in kept.stdout
+    with database.engine(poolclass=sa.NullPool).connect() as connection:
+        assert list(connection.scalars(sa.select(LETTERS.c.letter))) == ["paid-1"]
+
+    dropped = command(*kept.stdout.rpartition("widget-store ")[2].split(), **url)
+    assert (dropped.returncode, dropped.stderr) == (0, "")
+    assert "Dropped: letters." in dropped.stdout
+    assert "Kept" not in dropped.stdout
+    with database.engine(poolclass=sa.NullPool).connect() as connection:
+        assert not sa.inspect(connection).has_table("letters")
+
+
+@pytest.mark.parametrize("table", ["orders", "dbos_migrations", "nobodys"])
+def test_only_a_table_of_ones_own_is_dropped(settings: Settings, books: Books, table: str) -> None:
+    reset_store(settings)
+    books.set_inventory(7)
+    with pytest.raises(TableNotDropped, match=f"no table of your own with the name {table}"):
+        reset_store(settings, [table])
+    assert books.store("SELECT inventory FROM products") == [(7,)], "nothing is reset"
+
+
+def test_a_table_that_another_one_needs_is_not_dropped_and_the_reason_is_told(
+    new_database: Callable[[str], Database],
+) -> None:
+    database = new_database("postgresql")
+    tables = sa.MetaData()
+    letters = sa.Table("letters", tables, sa.Column("letter", sa.Text, primary_key=True))
+    sa.Table("stamps", tables, sa.Column("letter", sa.ForeignKey(letters.c.letter)))
+    with database.engine(poolclass=sa.NullPool).begin() as connection:
+        tables.create_all(connection)
+    settings = Settings(database_url=database.url)
+    with pytest.raises(TableNotDropped, match=r"does not drop letters: .* depend"):
+        reset_store(settings, ["letters"])
+    assert reset_store(settings, ["letters", "stamps"]) == []
+
+
+@pytest.mark.slow("starts a store")
+def test_a_fresh_store_says_which_tables_are_from_before(
+    new_database: Callable[[str], Database], public_folder: Path
+) -> None:
+    fresh = new_database("sqlite")
+    with fresh.engine(poolclass=sa.NullPool).begin() as connection:
+        LETTERS.create(connection)
+    with serving(public_folder, "--fresh", WIDGET_STORE_DATABASE_URL=fresh.url) as store:
+        assert "widget-store reset --drop letters" in store.output.read_text()

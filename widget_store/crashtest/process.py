@@ -157,7 +157,7 @@ class Lives:
         """End the process, whoever waits for its answer: nothing more will be asked of it."""
         life = self._life
         with contextlib.suppress(ValueError):  # it is being let go of in this instant
-            if life is not None:
+            if life is not None and life.process.pid is not None:  # None: it is about to start, and looks then
                 life.process.kill()
 
     def close(self) -> None:

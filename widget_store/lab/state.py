@@ -13,11 +13,11 @@ from sqlalchemy.engine import make_url
 from widget_store.databases import Database
 from widget_store.lab.order_status import status_in_words
 from widget_store.plain_text import failure_in_words, in_a_line, plain
-from widget_store.schema import OrderStatus, metadata, orders, products
+from widget_store.schema import OrderStatus, orders, products
+from widget_store.serving.reset import own_tables
 
 _LONGEST_RESULT = 1_000
 _DIGITS_OF_AN_ID = 18
-_DBOS_TABLES = ("datasource_", "dbos_")  # on SQLite, what DBOS keeps beside the store's tables
 
 
 @dataclass(frozen=True)
@@ -137,9 +137,8 @@ class State:
 
     def own_tables(self) -> dict[str, pd.DataFrame]:
         """Return the tables that a learner's file has put beside the store's: a dict with a table for each name."""
-        names = sa.inspect(self._engine).get_table_names()
-        own = [name for name in names if name not in metadata.tables and not name.startswith(_DBOS_TABLES)]
-        return {name: self._all_of(name) for name in own}
+        with self._engine.connect() as connection:
+            return {name: self._all_of(name) for name in own_tables(connection)}
 
     def _all_of(self, table: str) -> pd.DataFrame:
         """All rows of a table. What a learner has put there may not be readable: a date without an end, for example."""

@@ -213,7 +213,7 @@ class Workers:
         )
 
     def wait_until_idle(self) -> None:
-        """Wait until no workflow is under way or in a queue.
+        """Wait until no workflow is under way, in a queue, or delayed.
 
         Raises:
             WidgetStoreError: When a workflow has failed, when no worker lives, or when it takes too long.
@@ -384,7 +384,9 @@ class Workers:
             time.sleep(_LOOK_AGAIN_SECONDS)
 
     def _unfinished(self) -> list[WorkflowStatus]:
-        return self.client.list_workflows(status=["PENDING", "ENQUEUED"], load_input=False, load_output=False)
+        return self.client.list_workflows(
+            status=["PENDING", "ENQUEUED", "DELAYED"], load_input=False, load_output=False
+        )
 
     def _order_of(self, checkout: str) -> int | None:
         """The order that a checkout has created, if it is that far."""

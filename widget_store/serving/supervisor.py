@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+import sqlalchemy as sa
 
 from widget_store.databases import Database, open_database
 from widget_store.errors import DatabaseUnavailable, Starved, StoreDidNotStart, WidgetStoreError
 from widget_store.plain_text import failure_in_words, plain
 from widget_store.serving import executors
 from widget_store.serving.ports import listen
-from widget_store.serving.reset import claim_fresh
+from widget_store.serving.reset import claim_fresh, in_words, own_tables
 from widget_store.settings import PREFIX, Settings
 from widget_store.system.interrupts import pending_when
 from widget_store.system.limits import lack
@@ -102,6 +103,8 @@ class Supervisor:
     def run(self, announce: Callable[[str], None]) -> None:
         """Keep the workers alive, until it is time to stop; `announce` is given the URL once all of them answer."""
         ids = self._claim(self._database, self._plan.workers)
+        if self._plan.fresh:
+            _say_what_is_kept(self._database)
         workers = [_WorkerProcess(self._plan, self._processes) for _ in ids.ids]
         try:
             self._start(workers, ids)
@@ -298,6 +301,12 @@ def _kill_all(workers: list[_WorkerProcess]) -> None:
         worker.kill()
     for worker in workers:
         worker.join()
+
+
+def _say_what_is_kept(database: Database) -> None:
+    with database.engine(poolclass=sa.NullPool).connect() as connection:
+        if kept := own_tables(connection):
+            _say(in_words(kept))
 
 
 def _say(words: str) -> None:

@@ -1,4 +1,4 @@
-# says: 1 are there and 0 are held by orders
+# says: 1 is there and 0 are held by orders
 from dbos import DBOS, SetWorkflowID
 
 from widget_store.transactions import (

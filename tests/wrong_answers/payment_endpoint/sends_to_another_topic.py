@@ -1,4 +1,4 @@
-# says: did not finish
+# says: a message on the topic 'payment' lies unread
 import sqlalchemy as sa
 from dbos import DBOS
 from fastapi import APIRouter, HTTPException

@@ -5,7 +5,9 @@ from pathlib import Path
 
 from widget_store.course.checks import Wrong, on_file
 from widget_store.course.judging import must_be_safe, try_points
+from widget_store.course.unanswered import must_be_answered
 from widget_store.crashtest.results import Report, Verdict
+from widget_store.lab.scenarios import SCENARIOS
 from widget_store.words import counted
 
 _STEPS = 10
@@ -20,6 +22,7 @@ _STEPS = 10
 )
 def build_the_checkout(file: Path) -> str:
     """Four scenarios, and a kill where each of the two ends has done its work and has no record of it."""
+    must_be_answered(file, SCENARIOS["paid"], "the customer gets no answer, and no workflow runs any more.")
     points = ("checkout_workflow/*.mark_order_paid/effect/after", "checkout_workflow/*.undo_reserve_inventory/*/after")
     report = try_points(file, "paid", "declined", "payment timeout", "sold out", points=points)
     _must_tell_the_customer(report)

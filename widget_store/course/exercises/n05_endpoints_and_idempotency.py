@@ -17,6 +17,7 @@ from fastapi import HTTPException
 
 from widget_store.course.checks import Wrong, on_answer, on_file
 from widget_store.course.judging import function_in, must_be_equal, must_be_safe, try_points
+from widget_store.course.unanswered import must_be_answered
 from widget_store.crashtest.crash_map import describe
 from widget_store.crashtest.looking import looking_at
 from widget_store.crashtest.results import Report, Verdict
@@ -125,6 +126,7 @@ _PAID_THEN_DECLINED = Scenario("paid, then declined", _told_the_truth, {DISPATCH
 def payment_endpoint(file: Path) -> str:
     """A payment that is reported once, twice and too late; the store dies between the message and the answer."""
     _must_have_endpoint(file, "payment_webhook")
+    must_be_answered(file, SCENARIOS["paid"], "your endpoint does not answer, and no workflow runs any more.")
     report = try_points(
         file,
         _REPORTED_TWICE,

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from widget_store.course.checks import Wrong, on_file
 from widget_store.course.judging import Kill, Rule, must_be_safe, must_survive, try_points
+from widget_store.course.unanswered import must_be_answered
 from widget_store.crashtest.results import Report, Verdict
 from widget_store.lab.order_status import status_in_words
 from widget_store.lab.scenarios import CANCELLED, DISPATCHED, SCENARIOS, Customer, Scenario
@@ -18,6 +19,7 @@ from widget_store.schema import OrderStatus
 from widget_store.words import counted
 
 _TIME_FOR_A_REFUND = 5.0  # seconds a step of the dispatch takes: the first is not over when the refund is asked for
+_NOT_TO_WAIT_LONG = 0.6  # so much when it is to be seen soon that nobody looks for the message
 _TIME_FOR_STEPS = 0.8  # so much when two are to pass first, and enough are to be left
 _LOOK_AGAIN_SECONDS = 0.05
 _OF_THE_STORE = (".create_order/", ".reserve_inventory/", ".update_order_progress/")  # they say nothing about letters
@@ -87,6 +89,7 @@ def confirmation_mail(file: Path) -> str:
 )
 def refund(file: Path) -> str:
     """A refund in time, one that comes after some steps, one that is too late, and one of what was never paid."""
+    _must_answer(file)
     report = try_points(file, _REFUNDED, _TOO_LATE, _NOT_PAID, points=("http/send refund/*",))
     kills = _must_refund(report)
     kills += must_survive(file, _kills_of_refunds(_REFUNDED, report))
@@ -104,6 +107,7 @@ def refund(file: Path) -> str:
 )
 def capstone(file: Path) -> str:
     """Each state in which a crash can leave a checkout that is paid, and a dispatch that is to be stopped."""
+    _must_answer(file)
     paid, refunded = _with_letters(SCENARIOS["paid"], "paid"), _with_letters(_REFUNDED, "paid", "refunded")
     report = try_points(file, paid, refunded, _with_letters(_TWO_PAY, "paid"), _with_letters(_NOT_PAID), _TOO_LATE)
     _must_refund(report)
@@ -114,13 +118,20 @@ def capstone(file: Path) -> str:
     )
 
 
+_NO_OUTCOME = "the customer gets no answer about the refund: the dispatch publishes no OUTCOME."
+
+
+def _must_answer(file: Path) -> None:
+    must_be_answered(file, replace(_REFUNDED, dispatch_interval=_NOT_TO_WAIT_LONG), _NO_OUTCOME)
+
+
 def _must_refund(report: Report) -> int:
-    """As `must_be_safe`. A customer without an answer waits until the time is over: say what is missing instead."""
+    """As `must_be_safe`, but a customer without an answer is told what is missing."""
     for run in report.recorded:
         told = [place for place, point in enumerate(run.reached) if ".set_event outcome/checkpoint/after" in point]
         story = f"In the scenario “{run.scenario}”"
         if run.verdict == Verdict.HUNG and not told:
-            raise Wrong(f"{story}, the customer gets no answer about the refund: the dispatch publishes no OUTCOME.")
+            raise Wrong(f"{story}, {_NO_OUTCOME}")
         if run.scenario == _REFUNDED.name and told:
             if any("order_progress/" in point for point in run.reached[told[0] :]):
                 raise Wrong(f"{story}, the dispatch goes on after the refund. Return after the refund.")
