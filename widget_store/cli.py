@@ -264,13 +264,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.set_defaults(run=crash_test, more=[])
 
-    command = commands.add_parser(
-        "bench",
-        help="measure how fast the store is, compared with its database alone",
-        add_help=False,  # its own help says more
-    )
-    command.set_defaults(run=bench, more=[])
-
     command = commands.add_parser("replay", help="replay stored workflows with changed code, before a release")
     command.add_argument(
         "--app", required=True, metavar="FILE", help="the new code: a Python file, or the name of a module"
@@ -280,7 +273,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="URL",
         help="DBOS's system database; if not given, that of DBOS_SYSTEM_DATABASE_URL, then what the file itself names",
     )
-    command.add_argument("--schema", default="dbos", help="the schema of DBOS's tables on PostgreSQL (%(default)s)")
+    command.add_argument(
+        "--schema", help="the schema of DBOS's tables, if the file does not name it and it is not dbos"
+    )
     command.add_argument("--store", action="store_true", help="FILE has a checkout: replay the orders of this store")
     command.add_argument("--all", action="store_true", help="replay finished workflows, too")
     command.add_argument(
@@ -291,6 +286,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--json", action="store_true", help="print the results as JSON")
     command.set_defaults(run=replay)
+
+    command = commands.add_parser(
+        "bench",
+        help="measure how fast the store is, compared with its database alone",
+        add_help=False,  # its own help says more
+    )
+    command.set_defaults(run=bench, more=[])
 
     command = commands.add_parser("progress", help="list the exercises of the course, and which you have solved")
     command.add_argument("folder", nargs="?", metavar="FOLDER", help="your copy of the course (widget-store-course)")

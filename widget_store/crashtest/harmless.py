@@ -73,6 +73,11 @@ class HarmlessApplication:
         name = str(self._config.get("name")).replace("-", "_")
         return self._config.get("system_database_url") or f"sqlite:///{name}.sqlite"
 
+    @property
+    def schema(self) -> str:
+        """The schema of DBOS's tables on PostgreSQL."""
+        return self._config.get("dbos_system_schema") or "dbos"
+
     def launched(self) -> Watch:
         """The watch over its DBOS, which is launched if it was not."""
         if not self._config:

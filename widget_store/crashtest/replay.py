@@ -82,7 +82,9 @@ class ReplayReport:
         replayed, different = len(self.workflows), len(self.differences)
         more = f"; {self.left_out} more are beyond the limit" if self.left_out else ""
         if aside := sum(each.steps - each.compared for each in self.workflows if each.difference is None):
-            more += f"; {aside} steps, which ran side by side with one that had not ended, were not compared"
+            which = "1 step, which ran beside one that had not ended, was"
+            more += f"; {which if aside == 1 else f'{aside} steps, which ran beside others that had not ended, were'}"
+            more += " not compared"
         yield (
             f"{replayed} workflow{'' if replayed == 1 else 's'} replayed, {steps} steps: "
             f"{replayed - different} the same, {different} different{more} ({self.seconds:.1f} s)"
@@ -97,7 +99,7 @@ def replay(  # noqa: PLR0913 - all but the first have names, and what most peopl
     app: str | Path,
     *,
     database_url: str | None = None,
-    schema: str = "dbos",
+    schema: str | None = None,
     finished: bool = False,
     limit: int = 1_000,
     time_limit: float = 30.0,
@@ -113,7 +115,7 @@ def replay(  # noqa: PLR0913 - all but the first have names, and what most peopl
         app: A Python file, or the name of a module, with the new code.
         database_url: DBOS's system database. If not given: that of the environment variable
             `DBOS_SYSTEM_DATABASE_URL`, then the one that the application itself names.
-        schema: The schema of DBOS's tables on PostgreSQL.
+        schema: The schema of DBOS's tables on PostgreSQL. If not given: what the application names, else `dbos`.
         finished: Replay all workflows, not only those under way.
         limit: How many workflows at most: those under way first, then the newest.
         time_limit: Seconds that a workflow has.

@@ -31,7 +31,7 @@ class Order:
     app: str
     folder: str
     database_url: str | None
-    schema: str
+    schema: str | None
     finished: bool
     limit: int
     time_limit: float
@@ -80,17 +80,12 @@ def _replay(order: Order, answer: Answer) -> None:
     let_databases_be_read_only(folder)
     application = HarmlessApplication(folder / "throwaway.sqlite")
     _load(order, answer)
-    if (url := order.database_url or application.url) is None:
+    name, schema, url = application.name, order.schema or application.schema, order.database_url or application.url
+    if url is None:
         answer(unnamed=True)
         return
     watch = application.launched()
-    stored = read_stored(
-        url,
-        schema=order.schema,
-        application=application.name,
-        finished=order.finished,
-        limit=order.limit,
-    )
+    stored = read_stored(url, schema=schema, application=name, finished=order.finished, limit=order.limit)
     copy_into(folder / "throwaway.sqlite", stored)
     for workflow in stored.workflows():
         compared, difference = compare(watch, workflow, order.time_limit)
