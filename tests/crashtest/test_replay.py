@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.engine import make_url
 
-from tests.support import command, environment, eventually, new_key
+from tests.support import ROOT, command, environment, eventually, new_key
 from widget_store.crashtest.replay import NoDatabaseNamed, ReplayedWorkflow, ReplayReport, replay
-from widget_store.databases import Database
+from widget_store.databases import Database, superuser
 from widget_store.errors import AppFileError, DatabaseUnavailable
 
 APP = Path(__file__).parent / "replay_apps" / "parcels.py"
@@ -391,6 +392,32 @@ def test_an_application_without_a_dbos_of_its_own_takes_the_database_that_is_nam
     with pytest.raises(NoDatabaseNamed, match="--database-url"):
         stored.replay(text)
     assert stored.replay(text, database_url=stored.database.system_url).same
+
+
+@STARTS_A_PYTHON
+def test_a_role_that_may_only_read_is_enough(stored: Stored, postgresql: Database) -> None:
+    if stored.database.is_sqlite:
+        pytest.skip("SQLite has no roles")
+    role = f"reader_{new_key()}"
+    with superuser(postgresql).connect() as connection:
+        connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD '{role}'".encode())
+    with stored.database.connect() as connection:
+        connection.execute(f'GRANT CONNECT ON DATABASE "{connection.info.dbname}" TO {role}'.encode())
+        connection.execute(f"GRANT USAGE ON SCHEMA dbos TO {role}".encode())
+        connection.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA dbos TO {role}".encode())
+    url = make_url(stored.database.url).set(username=role, password=role).difference_update_query(["passfile"])
+    assert stored.replay(OLD, database_url=url.render_as_string(hide_password=False)).same
+
+
+@STARTS_A_PYTHON
+def test_a_replay_that_is_killed_leaves_no_process_and_no_copy(stored: Stored) -> None:
+    app = stored.new_version(edited((SLEEP, "    threading.Event().wait()\n")))
+    arguments = [sys.executable, "-m", "widget_store", "replay", "--app", str(app)]
+    variables = environment(**stored.variables(), TMPDIR=str(stored.folder))
+    with subprocess.Popen(arguments, cwd=ROOT, env=variables, stdout=subprocess.DEVNULL) as process:
+        eventually(lambda: list(stored.folder.glob("replay-*/throwaway.sqlite")), "the copy of the workflows")
+        process.kill()
+    eventually(lambda: not list(stored.folder.glob("replay-*")), "the end of the copy")
 
 
 @STARTS_A_PYTHON

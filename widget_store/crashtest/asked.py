@@ -84,12 +84,12 @@ class Replayed:
             del self.rest[number + 1]  # DBOS does not ask for it: the wait is over
         self.events.put(None)
 
-    def check(self, number: int, name: str, of: str) -> None:
+    def check(self, number: int, name: str, of: str | None) -> None:
         """Compare a step that DBOS compares too little, if it is recorded."""
         step = self.stored.steps.get(number)
         if step is not None and step.name != name:
             self.stop(Differs(number, step.name, name))
-        if step is not None and step.of != of:
+        if step is not None and of is not None and step.of != of:
             self.stop(Differs(number, f"{name} of {step.of}", f"{name} of {of}"))
 
     def stop(self, event: Event) -> Never:
@@ -109,7 +109,7 @@ class Watch:
         self._replayed: dict[str, Replayed] = {}
         self._database: SystemDatabase = dbos._sys_db  # noqa: SLF001 - see the module
         self._real: dict[str, Callable[..., Any]] = {}
-        for name in _WATCHED:
+        for name in WATCHED:
             self._real[name] = getattr(self._database, name)
             setattr(self._database, name, getattr(self, name))
         for name, method in inspect.getmembers(self._database, inspect.isroutine):
@@ -210,6 +210,7 @@ class Watch:
     def record_get_result(self, result_workflow_id: str, *given: Any, **named: Any) -> None:
         """DBOS writes a child's result without a look at what is recorded under this number: here it is compared."""
         context = given[3] if len(given) > 3 else named.get("ctx")  # behind the three columns of the result
+        child = None if context is not None else result_workflow_id  # DBOS tells another id when it was called directly
         if context is None:
             context = get_local_dbos_context()
             if context is None or not context.is_workflow():
@@ -218,7 +219,7 @@ class Watch:
         replayed = self._of(context.workflow_id)
         if context.function_id not in replayed.stored.steps:
             replayed.stop(NotRecorded(context.function_id, GET_RESULT))
-        replayed.check(context.function_id, GET_RESULT, result_workflow_id)
+        replayed.check(context.function_id, GET_RESULT, child)
         replayed.answered(context.function_id)
 
     def update_workflow_outcome(self, workflow_id: str, _status: str, **outcome: Any) -> bool:
@@ -243,7 +244,7 @@ class Watch:
         return self._of(context.workflow_id), context.function_id + 1
 
 
-_WATCHED = (
+WATCHED = (
     "_check_operation_execution_txn",
     "await_workflow_result",
     "await_workflow_result_async",

@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import json
 import os
+import shutil
 import sys
 import threading
 import traceback
@@ -41,7 +42,7 @@ class Order:
 def main() -> None:
     """Carry out the order that is the one argument, and end at once: stopped workflows never do."""
     order = Order(**json.loads(sys.argv[1]))
-    _end_with_standard_input()
+    _end_with_standard_input(order.folder)
     with Path(order.folder, ANSWERS).open("a", encoding="utf-8") as file:
 
         def answer(**said: Any) -> None:
@@ -60,8 +61,8 @@ def main() -> None:
             os._exit(0)
 
 
-def _end_with_standard_input() -> None:
-    """End when the process that gave the order does; the application finds an empty standard input."""
+def _end_with_standard_input(folder: str) -> None:
+    """End when the process that gave the order does, and leave no copy; the application finds no standard input."""
     sys.stdout.flush()
     os.dup2(2, 1)  # what the application prints is not the answer
     ours = os.dup(0)
@@ -70,6 +71,7 @@ def _end_with_standard_input() -> None:
     def follow() -> None:
         while os.read(ours, 1):
             pass
+        shutil.rmtree(folder, ignore_errors=True)
         os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()
