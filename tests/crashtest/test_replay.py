@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
-from tests.support import ROOT, command, environment, eventually, new_key
+from tests.support import NEVER_ANSWERS, ROOT, command, environment, eventually, new_key
 from widget_store.crashtest.replay import NoDatabaseNamed, ReplayedWorkflow, ReplayReport, replay
 from widget_store.databases import Database, superuser
 from widget_store.errors import AppFileError, DatabaseUnavailable
@@ -368,6 +368,23 @@ def test_a_database_without_tables_of_dbos_is_told(
         empty.sqlite_files[1].touch()
     with pytest.raises(DatabaseUnavailable, match="has no tables of DBOS"):
         stored.replay(OLD, database_url=empty.system_url)
+
+
+@STARTS_A_PYTHON
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("no url:secret", "starts with neither postgresql:// nor sqlite:///"),
+        ("mysql://anna:secret@here/parcels", "starts with neither postgresql:// nor sqlite:///"),
+        (NEVER_ANSWERS, "can't be read: connection failed"),
+    ],
+    ids=["no URL", "another kind", "no server"],
+)
+def test_a_database_that_can_t_be_read_is_told_without_its_password(stored: Stored, url: str, told: str) -> None:
+    with pytest.raises(DatabaseUnavailable, match=told) as failure:
+        stored.replay(OLD, database_url=url)
+    assert "secret" not in str(failure.value)
+    assert "correct-horse" not in str(failure.value)
 
 
 @STARTS_A_PYTHON

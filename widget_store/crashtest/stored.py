@@ -149,7 +149,7 @@ def _rows_of(connection: sa.Connection, table: sa.Table | None, workflows: list[
 
 @contextlib.contextmanager
 def _reading(url: str) -> Iterator[sa.Connection]:
-    parsed = make_url(url)
+    parsed = _parsed(url)
     engine = _sqlite(parsed) if parsed.get_backend_name() == "sqlite" else _postgresql(parsed)
     try:
         with engine.connect() as connection:
@@ -159,6 +159,15 @@ def _reading(url: str) -> Iterator[sa.Connection]:
         raise DatabaseUnavailable(f"The database {without_password(parsed)} can't be read: {reason}") from None
     finally:
         engine.dispose()
+
+
+def _parsed(url: str) -> URL:
+    with contextlib.suppress(sa.exc.ArgumentError):
+        if (parsed := make_url(url)).get_backend_name() in {"postgresql", "sqlite"}:
+            return parsed
+    raise DatabaseUnavailable(
+        "The database's URL starts with neither postgresql:// nor sqlite:///. Name DBOS's system database."
+    )
 
 
 def _sqlite(url: URL) -> sa.Engine:
