@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterator
 
 from tests.support import Serving, eventually
+from widget_store.crashtest import looking
 from widget_store.databases import Database
 from widget_store.lab import invariants
 from widget_store.lab.soak import Crowd
@@ -22,7 +23,7 @@ def customers(store: Serving, database: Database, checkouts: int = 2) -> Iterato
         before = crowd.checkouts
         eventually(lambda: crowd.checkouts >= before + 2 * checkouts, "a store that sells again")
         crowd.finish()
-        with invariants.looking_at(database) as connection:
-            eventually(lambda: invariants.at_rest(connection), "the end of all workflows")
+        with looking.looking_at(database) as connection:
+            eventually(lambda: looking.at_rest(connection), "the end of all workflows")
             assert [*invariants.violations(connection), *crowd.violations(connection)] == []
     assert "Traceback" not in (said := store.output.read_text()), said

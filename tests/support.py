@@ -249,7 +249,7 @@ class Forked:
             "tests.support",
             "widget_store.serving.supervisor",
             "widget_store.serving.warm",
-            "widget_store.lab.crash_run",
+            "widget_store.lab.store_workload",
         ]
         context.set_forkserver_preload(warm)
         self._process = context.Process(target=_run_forked, args=(arguments, variables, output))

@@ -32,9 +32,10 @@ from hypothesis.stateful import (
 
 from tests.conftest import BACKENDS
 from tests.support import CANCELLED, DISPATCHED, PAID, ROOT, Serving, eventually, lives, new_key, serving
-from widget_store.crashes import checkout_points
+from widget_store.crashtest import looking
 from widget_store.databases import Database
 from widget_store.lab import invariants
+from widget_store.lab.checkout_points import checkout_points
 
 pytestmark = pytest.mark.slow("plays many stories, and kills a store in most of them")
 
@@ -69,7 +70,7 @@ class Shop:
         eventually(self.at_rest, "the end of all workflows")
 
     def at_rest(self) -> bool:
-        return invariants.at_rest(self.connection)
+        return looking.at_rest(self.connection)
 
     def violations(self) -> list[str]:
         return invariants.violations(self.connection)
@@ -266,7 +267,7 @@ def open_shop(new_database: Callable[[str], Database], public_folder: Path) -> O
         }
         with (
             serving(public_folder, "--crash-endpoint", *arguments, **variables) as store,
-            invariants.looking_at(database) as connection,
+            looking.looking_at(database) as connection,
         ):
             store.client.get("/healthz").raise_for_status()  # two that make the client at once would make two
             yield Shop(store, connection)

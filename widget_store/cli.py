@@ -8,9 +8,13 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from widget_store.errors import LabUnavailable, WidgetStoreError
 from widget_store.system.interrupts import hear_interrupts, hold_interrupts
+
+if TYPE_CHECKING:
+    from widget_store.crashtest.points import CrashPoints
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -70,7 +74,10 @@ def serve(options: argparse.Namespace) -> None:
     from widget_store.system.processes import warm_processes
 
     require(STORE)
-    warm_processes("widget_store.serving.warm")  # they import at the same time as this one does, from here on
+    crashing = ["widget_store.crashtest.points"] if options.crash_endpoint else []
+    warm_processes(
+        "widget_store.serving.warm", *crashing
+    )  # they import at the same time as this one does, from here on
     from widget_store.serving import supervisor
     from widget_store.settings import read_settings
 
@@ -81,7 +88,7 @@ def serve(options: argparse.Namespace) -> None:
         app_file=options.app,
         workers=options.workers,
         restart=not options.no_restart,
-        crash_endpoint=options.crash_endpoint,
+        crash_points=_crash_points if options.crash_endpoint else None,
         any_host=options.any_host,
         stop_with_stdin=options.stop_with_stdin,
         application_version=options.application_version,
@@ -89,6 +96,13 @@ def serve(options: argparse.Namespace) -> None:
         alone=options.alone,
     )
     supervisor.run(plan, announce=lambda url: print(f"ready {url}", flush=True))
+
+
+def _crash_points() -> "CrashPoints":
+    """What a worker is crashed with. Called there: this process need not import it."""
+    from widget_store.crashtest.points import CrashPoints
+
+    return CrashPoints()
 
 
 def lab(options: argparse.Namespace) -> int:

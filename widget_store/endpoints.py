@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC
 from pathlib import Path as FilePath
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import sqlalchemy as sa
 from dbos import DBOS, SetWorkflowID
@@ -20,12 +20,15 @@ from fastapi.staticfiles import StaticFiles
 from pydantic import BeforeValidator
 from starlette.types import ASGIApp
 
-from widget_store.crashes import CrashPoints, die
 from widget_store.middleware import LOOPBACK, ask_again, guarded
 from widget_store.plain_text import failure_in_words
 from widget_store.schema import PRODUCT_ID, OrderStatus, orders, products
+from widget_store.system.processes import die
 from widget_store.transactions import restock
 from widget_store.workflows import ORDER_ID, PAYMENT_ID, PAYMENT_STATUS
+
+if TYPE_CHECKING:
+    from widget_store.crashtest.points import CrashPoints
 
 STOREFRONT = FilePath(__file__).parent / "storefront"
 ANSWER_WITHIN_SECONDS = 60.0
@@ -64,7 +67,7 @@ def create_app(  # noqa: C901, PLR0913, PLR0915 - one small function for each ro
     executor_id: str,
     router: APIRouter | None = None,
     webhook_secret: str | None = None,
-    crash_points: CrashPoints | None = None,
+    crash_points: "CrashPoints | None" = None,
     crash_token: str | None = None,
     hosts: frozenset[str] | None = LOOPBACK,
     answer_within: float = ANSWER_WITHIN_SECONDS,

@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-TRANSACTION = "widget_store.transaction"
-"""Under this name a connection's `info` holds the name of the transaction that is running on it."""
-
 _datasource: SQLAlchemyDatasource | None = None
 _is_inside: ContextVar[bool] = ContextVar("whether a transaction is running", default=False)
 
@@ -53,8 +50,7 @@ def transaction(function: Callable[P, R]) -> Callable[P, R]:
         The function, to be called as before. It raises `DBOSException` when no store is launched in this process.
     """
 
-    def named(*args: P.args, **kwargs: P.kwargs) -> R:
-        sql_session().connection().info[TRANSACTION] = function.__name__
+    def marked(*args: P.args, **kwargs: P.kwargs) -> R:
         outside = _is_inside.set(True)
         try:
             return function(*args, **kwargs)
@@ -66,7 +62,7 @@ def transaction(function: Callable[P, R]) -> Callable[P, R]:
         if _is_inside.get():
             return function(*args, **kwargs)
         options: DatasourceOptions = {"name": function.__name__, "isolation_level": _isolation()}
-        return _bound().run_tx_step(options, named, *args, **kwargs)
+        return _bound().run_tx_step(options, marked, *args, **kwargs)
 
     return run
 

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from tests.support import new_key
+from widget_store.crashtest.results import Report
 from widget_store.databases import Database
 from widget_store.lab import Store
-from widget_store.lab.crash_test import Plan, Report, crash_test
+from widget_store.lab.crash_test import Plan, crash_test
 from widget_store.lab.scenarios import SCENARIOS
 from widget_store.settings import Settings
 

@@ -9,16 +9,13 @@ import pandas as pd
 import pytest
 
 from tests.support import eventually
-from widget_store.crashes import checkout_points
 from widget_store.databases import Database
-from widget_store.databases.throwaway import open_databases
 from widget_store.lab import CrashLab, crash_lab
+from widget_store.lab.checkout_points import checkout_points
 from widget_store.lab.crash_lab import NO_ORDER, NO_PREDICTION, NO_STEP, Experiment, draw, first_step, in_a_line
-from widget_store.lab.crash_run import Bench, run
+from widget_store.lab.crash_test import single_runs
 from widget_store.lab.experiment import Crash, Look, PointNotMet
-from widget_store.lab.processes import lab_processes
 from widget_store.lab.scenarios import SCENARIOS
-from widget_store.settings import read_settings
 
 RESERVED = "checkout_workflow/2.reserve_inventory/effect/after"
 ONE_LIFE = ("http/start checkout_workflow/status/after", "checkout_workflow/1.create_order/effect/before")
@@ -193,9 +190,7 @@ def test_a_story_comes_by_every_point_that_is_offered(
     story: str, new_database: Callable[[str], Database], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WIDGET_STORE_DATABASE_URL", new_database("sqlite").url)
-    with open_databases(read_settings()) as databases:
-        bench = Bench(lab_processes(), databases)
-        bench.prepare()
-        reached = run(bench, SCENARIOS[story]).reached
+    with single_runs() as runs:
+        reached = runs.play(SCENARIOS[story]).reached
     offered = Experiment(story=story).points()
     assert [point for point in offered if not any(fnmatchcase(each, point) for each in reached)] == []

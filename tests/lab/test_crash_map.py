@@ -11,14 +11,14 @@ import pytest
 from rich.console import Console
 
 from tests.support import ROOT, eventually
-from widget_store.crashes import checkout_points
+from widget_store.crashtest.crash_map import LETTERS, MEANINGS, describe, show, timeline
+from widget_store.crashtest.results import Report, Result, Verdict
 from widget_store.databases import Database
 from widget_store.errors import DatabaseUnavailable
 from widget_store.lab import CrashMap, crash_panel, try_every_crash_point
-from widget_store.lab.crash_map import LETTERS, MEANINGS, describe, show, timeline
+from widget_store.lab.checkout_points import checkout_points
 from widget_store.lab.crash_panel import draw
-from widget_store.lab.crash_run import Result, Verdict
-from widget_store.lab.crash_test import Report
+from widget_store.lab.crash_test import Plan
 from widget_store.lab.crash_test_command import _parser
 from widget_store.settings import Settings
 
@@ -51,7 +51,7 @@ def a_report(app: Path | None = APP) -> Report:
             *(a_run("paid", f"dispatch_order_workflow/{n}.update/effect/{side}") for n in (2, 4) for side in SIDES),
         ],
         seconds=18.0,
-        app_file=app,
+        target="" if app is None else f'--app "{app}"',
     )
 
 
@@ -117,7 +117,7 @@ def test_the_map_fits_80_columns_and_only_commands_do_not() -> None:
     report = a_report()
     many = [a_run("paid", f"dispatch_order_workflow/{n}.update_order_progress/effect/{SIDES[0]}") for n in range(99)]
     broken = a_run("paid", f"{CREATE}/checkpoint/after", verdict=Verdict.BROKEN, says=f"{STOCK}, {STOCK}")
-    text = printed(Report(report.recorded, [*report.results, *many, broken], 1.0, APP))
+    text = printed(Report(report.recorded, [*report.results, *many, broken], 1.0, f'--app "{APP}"'))
     assert text.count("·") == 2 + 4 + 99 + 1, "each point, and the legend"
     too_long = [line for line in text.splitlines() if len(line) > 80]
     assert all("widget-store crash-test" in line for line in too_long), too_long
@@ -299,7 +299,8 @@ def test_an_error_of_a_run_is_shown_where_the_learner_looks(error: Exception, mo
 
 @pytest.mark.slow("kills a store")
 def test_a_cell_is_run_again_by_a_click_and_its_timeline_shown(new_database: Callable[[str], Database]) -> None:
-    the_map = CrashMap(a_report(), Settings(database_url=new_database("sqlite").url))
+    plan = Plan(APP).workloads()
+    the_map = CrashMap(a_report(), plan, Settings(database_url=new_database("sqlite").url))
     the_map.scenario.value, the_map.point.value = "declined", GAP
     the_map.again.click()
     assert the_map.again.disabled
@@ -315,7 +316,7 @@ def test_a_cell_is_run_again_by_a_click_and_its_timeline_shown(new_database: Cal
 
 
 def test_a_point_that_a_changed_checkout_no_longer_has_is_not_called_safe(monkeypatch: pytest.MonkeyPatch) -> None:
-    fixed = Report([a_run("declined")], [], 1.0, None, [GAP])
+    fixed = Report([a_run("declined")], [], 1.0, never_met=[GAP])
     monkeypatch.setattr(crash_panel, "crash_test", lambda *_: fixed)
     the_map = CrashMap(a_report())
     the_map.again.click()
@@ -333,7 +334,7 @@ def test_a_lesson_tries_every_crash_point_in_one_line(
     the_map = try_every_crash_point(APP, ["declined"], points=[f"{RESERVE}/effect/*"])
     assert repr(the_map) == "CrashMap: declined broken"
     assert [run.verdict for run in the_map.report.results] == [Verdict.SAFE, Verdict.BROKEN]
-    assert the_map.report.app_file == APP
+    assert the_map.report.target == f'--app "{APP}"'
     (progress,) = shown
     assert progress.value == "3 of 3 runs done", "it is shown meanwhile"
     assert repr(progress) == "", "and a stored notebook keeps nothing of it"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.tools.notebooks import written_in
-from widget_store.lab.crash_test import Report
+from widget_store.crashtest.results import Report
 from widget_store.lab.scenarios import SCENARIOS
 from widget_store.schema import DISPATCH_STEPS
 

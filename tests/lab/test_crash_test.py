@@ -8,18 +8,20 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 import sqlalchemy as sa
 
 from tests.support import INTERRUPTED, ROOT, command, environment, eventually, lives
+from widget_store.crashtest.results import Report, Result, Verdict
+from widget_store.crashtest.run import Rig, run
+from widget_store.crashtest.workload import Workload
 from widget_store.databases import Database, server_pid
 from widget_store.databases.throwaway import open_databases
 from widget_store.errors import AppFileError
-from widget_store.lab.crash_run import Bench, Result, Verdict, run
-from widget_store.lab.crash_test import Plan, Report, crash_test
-from widget_store.lab.processes import lab_processes
+from widget_store.lab.crash_test import Plan, Runs, crash_test
 from widget_store.lab.scenarios import SCENARIOS, Customer, Scenario
 from widget_store.schema import OrderStatus
 from widget_store.settings import Settings
@@ -47,10 +49,11 @@ def test_ctrl_c_while_the_first_process_starts_is_only_that(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("multiprocessing.process.BaseProcess.start", interrupted)
-    with open_databases(Settings(database_url=new_database("sqlite").url)) as databases:
-        bench = Bench(lab_processes(), databases)
-        with pytest.raises(KeyboardInterrupt):
-            bench.prepare()
+    with (
+        open_databases(Settings(database_url=new_database("sqlite").url)) as databases,
+        pytest.raises(KeyboardInterrupt),
+    ):
+        Runs(databases)
 
 
 @pytest.mark.slow("waits for a time limit")
@@ -71,11 +74,11 @@ def test_what_stops_at_the_first_unsafe_run_ends_with_it(
     assert first + 1 < len(all_of_it), "there is more behind it"
     begun: list[tuple[str, ...]] = []
 
-    def note_and_run(bench: Bench, scenario: Scenario, points: tuple[str, ...]) -> Result:
+    def note_and_run(rig: Rig, workload: Workload, points: tuple[str, ...] = (), **more: Any) -> Any:
         begun.append(points)
-        return run(bench, scenario, points)
+        return run(rig, workload, points, **more)
 
-    monkeypatch.setattr("widget_store.lab.crash_test.run", note_and_run)
+    monkeypatch.setattr("widget_store.crashtest.search.run", note_and_run)
     stopped = crash("declined", **plan, to_the_end=False).results
     assert [(each.point, each.verdict) for each in stopped] == [(e.point, e.verdict) for e in all_of_it[: first + 1]]
     assert len(begun) <= 1 + (first + 1) + 1, "the recording, these, and the one that began meanwhile"
@@ -172,10 +175,11 @@ def test_an_authors_own_invariant_is_asked(crash: Callable[..., Report], tmp_pat
 
 @pytest.mark.slow("starts a store")
 def test_a_point_that_is_not_reached_is_no_pass(new_database: Callable[[str], Database]) -> None:
-    with open_databases(Settings(database_url=new_database("sqlite").url)) as databases:
-        bench = Bench(lab_processes(), databases)
-        bench.prepare()
-        result = run(bench, SCENARIOS["sold out"], ("checkout_workflow/9.teatime/effect/before",))
+    with (
+        open_databases(Settings(database_url=new_database("sqlite").url)) as databases,
+        contextlib.closing(Runs(databases)) as runs,
+    ):
+        result = runs.play(SCENARIOS["sold out"], ("checkout_workflow/9.teatime/effect/before",))
     assert (result.verdict, result.violations) == (Verdict.NOT_REACHED, [])
 
 

@@ -20,11 +20,11 @@ from tests.support import ROOT, command, eventually, new_key
 from widget_store.course.checks import Exercise
 from widget_store.course.judging import function_in, must_be_equal
 from widget_store.course.outcomes import Outcome
+from widget_store.crashtest.crash_map import show, timeline
+from widget_store.crashtest.results import Verdict
 from widget_store.databases import Database
 from widget_store.errors import WidgetStoreError
 from widget_store.lab import Lab, Store, StoreRefused, Workers, WorkersPanel, crash_at, try_every_crash_point
-from widget_store.lab.crash_map import show, timeline
-from widget_store.lab.crash_run import Verdict
 from widget_store.lab.experiment import PointNotMet
 from widget_store.lab.scenarios import Scenario
 from widget_store.lab.timeline import draw, stories

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.support import ROOT
-from widget_store.lab.crash_run import Verdict
-from widget_store.lab.crash_test import Report
+from widget_store.crashtest.results import Report, Verdict
 
 MUTANTS = ROOT / "tests" / "mutants"
 every_mistake = pytest.mark.thorough("tries the crash test on every mistake that it must find")

@@ -47,7 +47,7 @@ def test_what_windows_lacks_fails_in_the_kit_and_nowhere_else(forgotten: str) ->
 
 @pytest.mark.slow("imports DBOS")
 def test_behind_the_switch_a_crash_point_ends_its_process_without_a_signal() -> None:
-    program = "from widget_store.crashes import die; die()"
+    program = "from widget_store.system.processes import die; die()"
     done = subprocess.run([sys.executable, "-c", program], env=environment(**ON), check=False)
     assert done.returncode == 137  # a signal would be told as -9
 

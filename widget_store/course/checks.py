@@ -20,8 +20,8 @@ from widget_store.course.files import solutions
 from widget_store.course.learners_copy import WORK
 from widget_store.course.outcomes import Outcome, Progress
 from widget_store.errors import WidgetStoreError
-from widget_store.lab.words import wrapped
 from widget_store.plain_text import failure_in_words, plain
+from widget_store.words import wrapped
 
 SOLUTIONS = solutions()
 """The folder of the solutions."""

@@ -12,16 +12,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from widget_store.course.checks import Wrong
+from widget_store.crashtest.crash_map import describe, what_is_wrong
+from widget_store.crashtest.looking import looking_at
+from widget_store.crashtest.results import Report, Result, Verdict
 from widget_store.databases import Database
-from widget_store.databases.throwaway import open_databases
-from widget_store.lab import invariants
-from widget_store.lab.crash_map import describe, what_is_wrong
-from widget_store.lab.crash_run import Bench, Result, Verdict, run
-from widget_store.lab.crash_test import Plan, Report, crash_test
-from widget_store.lab.processes import lab_processes
+from widget_store.lab.crash_test import Plan, Runs, crash_test, single_runs
 from widget_store.lab.scenarios import SCENARIOS, Scenario
 from widget_store.plain_text import failure_in_words
-from widget_store.settings import read_settings
 
 _TIME_LIMIT_SECONDS = 20.0
 _TRIES = 8  # a kill may come to nothing when two workflows happen to go another way
@@ -75,13 +72,13 @@ class Kill:
     meanwhile: str = ""
     recovered: Rule | None = None
 
-    def violation(self, bench: Bench) -> str:
+    def violation(self, runs: Runs) -> str:
         """Play it. What is wrong, in a line; nothing when all is well."""
-        result, looks = self._play(bench)
+        result, looks = self._play(runs)
         for _ in range(_TRIES - 1):
             if result.verdict != Verdict.NOT_REACHED:
                 break
-            result, looks = self._play(bench)
+            result, looks = self._play(runs)
         if result.verdict == Verdict.NOT_REACHED:  # nothing was tried, so nothing was survived
             return f"Your checkout never reaches the crash point {self.point}."
         *deaths, end = looks
@@ -91,13 +88,13 @@ class Kill:
             return "" if result.verdict == Verdict.SAFE else in_a_line(result)
         return "; ".join(end)
 
-    def _play(self, bench: Bench) -> tuple[Result, list[list[str]]]:
+    def _play(self, runs: Runs) -> tuple[Result, list[list[str]]]:
         looks: list[list[str]] = []
-        return run(bench, self.story, (self.point,), partial(self._look, looks)), looks
+        return runs.play(self.story, (self.point,), partial(self._look, looks)), looks
 
     def _look(self, looks: list[list[str]], database: Database) -> None:
         rule = self.recovered if looks and self.recovered is not None else self.left
-        with invariants.looking_at(database) as connection:
+        with looking_at(database) as connection:
             if self.meanwhile and not looks:
                 connection.execute(sa.text(self.meanwhile))
             looks.append(list(rule(connection)))
@@ -109,16 +106,14 @@ def must_survive(file: Path, kills: Sequence[Kill]) -> int:
     Raises:
         Wrong: With the first that was not survived, or that left what must not be, if only for a moment.
     """
-    with open_databases(read_settings()) as databases:
-        bench = Bench(lab_processes(), databases, file, _TIME_LIMIT_SECONDS)
-        bench.prepare()
+    with single_runs(file, _TIME_LIMIT_SECONDS) as runs:
         threads = ThreadPoolExecutor(os.cpu_count() or 1)
         try:
-            for violation in threads.map(lambda kill: kill.violation(bench), kills):
+            for violation in threads.map(lambda kill: kill.violation(runs), kills):
                 if violation:
                     raise Wrong(violation)
         finally:
-            bench.end()
+            runs.close()
             threads.shutdown(cancel_futures=True)
     return len(kills)
 

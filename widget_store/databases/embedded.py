@@ -126,6 +126,27 @@ def stop_embedded_postgres(data_dir: Path) -> bool:
     return True
 
 
+def crash_embedded_postgres(folder: Path) -> None:
+    """Let a server crash, and wait until it has recovered: all sessions are lost, and nothing that was committed.
+
+    One of its processes is killed. PostgreSQL then ends all others, and starts again from its write-ahead log.
+
+    Args:
+        folder: The server's data folder.
+
+    Raises:
+        DatabaseUnavailable: When no server runs there, or it does not come back.
+    """
+    server = _server_in(folder)
+    if server is None:
+        raise DatabaseUnavailable(f"No PostgreSQL runs in {folder}.")
+    parts = server.children()
+    parts[0].kill()
+    psutil.wait_procs(parts, timeout=_STOPPED_WITHIN_SECONDS)
+    if not _wait_until_ready(folder, server.pid, lambda: _lives(server)):
+        raise DatabaseUnavailable(f"The PostgreSQL in {folder} did not come back from a crash. See {folder / 'log'}.")
+
+
 def server_pid(folder: Path) -> int | None:
     """The process id of the server that runs in this folder, if one does."""
     server = _server_in(folder)

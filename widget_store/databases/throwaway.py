@@ -32,13 +32,14 @@ from widget_store.databases import (
     has_embedded_postgres,
     open_database,
 )
-from widget_store.databases.embedded import embedded_postgres
+from widget_store.databases.embedded import crash_embedded_postgres, embedded_postgres
 from widget_store.errors import DatabaseUnavailable, Starved
 from widget_store.settings import PREFIX, Settings
 from widget_store.system.interrupts import OUT_OF_REACH
 from widget_store.system.limits import no_space
 
 _ALONE_WITHIN_SECONDS = 10
+_BACK_WITHIN_SECONDS = 30
 _ROOM_TO_GROW_BYTES = 16 * 1000**2  # a file of PostgreSQL's log; a copy of the template is 10 MB
 _IN_MEMORY, _ROOM_BYTES = "/dev/shm", 2 * 1024**3  # noqa: S108 - the files are in a private folder there
 
@@ -47,6 +48,8 @@ class Databases(Protocol):
     """Where the databases of a crash test come from."""
 
     name: str
+    folder: Path
+    """For what else belongs to the crash test; gone with its databases."""
 
     def template(self) -> contextlib.AbstractContextManager[Database]:
         """An empty database, to be filled in the block: of this one, the copies are made."""
@@ -56,6 +59,13 @@ class Databases(Protocol):
 
         Raises:
             Starved: When there is no room for it.
+        """
+
+    def crash(self) -> None:
+        """Let the database server crash, and wait until it is back: all connections are lost, and nothing committed.
+
+        Raises:
+            DatabaseUnavailable: When there is no server, or it is somebody else's.
         """
 
     def check_room(self) -> None:
@@ -81,7 +91,11 @@ def open_databases(settings: Settings) -> Iterator[Databases]:
             yield _SQLiteFiles(folder)
         return
     with contextlib.ExitStack() as stack:
-        databases = _OnServer(_own_server.running() if url is None else stack.enter_context(open_database(settings)))
+        if url is None:
+            databases = _OnServer(*_own_server.running())
+        else:
+            server = stack.enter_context(open_database(settings))
+            databases = _OnServer(server, stack.enter_context(_scratch_folder()))
         stack.callback(databases.drop_all)
         yield databases
 
@@ -96,20 +110,21 @@ class _OwnServer:
         self._one_at_a_time = threading.Lock()
         self._resources = contextlib.ExitStack()
         self._server: Database | None = None
+        self._folder = Path()
 
-    def running(self) -> Database:
-        """The server; it is started if it does not run."""
+    def running(self) -> tuple[Database, Path]:
+        """The server, and the folder that it is in; it is started if it does not run."""
         with self._one_at_a_time:
             if self._server is not None:
                 with contextlib.suppress(DatabaseUnavailable, Starved):
                     self._server.check()
-                    return self._server
+                    return self._server, self._folder
                 self._close()
             with contextlib.ExitStack() as stack:
                 folder = stack.enter_context(_scratch_folder())
                 server = stack.enter_context(embedded_postgres(folder, hurry=True))
-                self._resources, self._server = stack.pop_all(), server
-            return server
+                self._resources, self._server, self._folder = stack.pop_all(), server, folder
+            return server, folder
 
     def close(self) -> None:
         """Stop the server and delete its files, if there is one."""
@@ -153,15 +168,18 @@ class _SQLiteFiles:
     name = "SQLite"
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._template = self._at("template")
 
     @contextlib.contextmanager
     def template(self) -> Iterator[Database]:
         yield self._template
 
+    def crash(self) -> None:
+        raise DatabaseUnavailable("SQLite has no server that could crash: test with PostgreSQL.")
+
     def check_room(self) -> None:
-        _check_room(self._folder)
+        _check_room(self.folder)
 
     @contextlib.contextmanager
     def copy(self) -> Iterator[Database]:
@@ -177,18 +195,19 @@ class _SQLiteFiles:
             yield database
         finally:
             for file in database.sqlite_files:
-                for leftover in self._folder.glob(f"{file.name}*"):
+                for leftover in self.folder.glob(f"{file.name}*"):
                     leftover.unlink(missing_ok=True)
 
     def _at(self, name: str) -> Database:
-        return at_url(f"sqlite:///{name}.sqlite", self._folder)
+        return at_url(f"sqlite:///{name}.sqlite", self.folder)
 
 
 class _OnServer:
     name = "PostgreSQL"
 
-    def __init__(self, server: Database) -> None:
+    def __init__(self, server: Database, folder: Path) -> None:
         self._server = server
+        self.folder = folder
         self._prefix = f"crash_test_{uuid4().hex[:8]}"
 
     @contextlib.contextmanager
@@ -196,6 +215,20 @@ class _OnServer:
         self._create(f"{self._prefix}_template", "template0")
         yield self._at(f"{self._prefix}_template")
         self._wait_until_nobody_uses(f"{self._prefix}_template")
+
+    def crash(self) -> None:
+        if self._server.server_folder is None:
+            raise DatabaseUnavailable(f"{self._server.name} is not ours to crash: unset {PREFIX}DATABASE_URL.")
+        crash_embedded_postgres(self._server.server_folder)
+        deadline = time.monotonic() + _BACK_WITHIN_SECONDS
+        while True:
+            try:
+                self._server.check()
+                return
+            except DatabaseUnavailable:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(0.02)
 
     def check_room(self) -> None:
         if self._server.server_folder is not None:  # of another server, only it knows

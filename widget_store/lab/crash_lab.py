@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 
 import ipywidgets as widgets
 
-from widget_store.crashes import STEPS, checkout_points
 from widget_store.errors import WidgetStoreError
+from widget_store.lab.checkout_points import STEPS, checkout_points
 from widget_store.lab.experiment import Crash, Look, crash_at
 from widget_store.lab.panel import Panel, as_message, button, in_a_row, refresh_button
-from widget_store.lab.words import counted
 from widget_store.plain_text import as_html, failure_in_words
 from widget_store.schema import FULL_SHELF, OrderStatus
+from widget_store.words import counted
 
 _LONGEST_STORY = 50_000
 NO_ORDER, NO_STEP, NO_PREDICTION = "no order", "none", "no prediction"

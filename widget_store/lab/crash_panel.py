@@ -2,12 +2,13 @@
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import ipywidgets as widgets
 
-from widget_store.errors import WidgetStoreError
-from widget_store.lab.crash_map import (
+from widget_store.crashtest import search
+from widget_store.crashtest.crash_map import (
     LETTERS,
     MEANINGS,
     Cell,
@@ -20,8 +21,10 @@ from widget_store.lab.crash_map import (
     what_is_wrong,
     worst,
 )
-from widget_store.lab.crash_run import Result, Verdict
-from widget_store.lab.crash_test import Plan, Report, crash_test
+from widget_store.crashtest.results import Report, Result, Verdict
+from widget_store.crashtest.workload import Workload
+from widget_store.errors import WidgetStoreError
+from widget_store.lab.crash_test import Plan, crash_test
 from widget_store.lab.panel import Panel, as_message, button, in_a_row, refresh_button
 from widget_store.lab.scenarios import SCENARIOS, Scenario
 from widget_store.plain_text import as_html, failure_in_words, in_a_line
@@ -58,15 +61,16 @@ _HOW_TO_READ = "<span>One box for each crash point, in their order, by step. The
 
 
 def try_every_crash_point(
-    app: str | Path | None = None,
+    app: "str | Path | Workload | type[Workload] | None" = None,
     scenarios: Sequence[str | Scenario] = ("paid", "declined"),
     points: Sequence[str] = ("*",),
 ) -> "CrashMap":
-    """Kill a checkout at each of its crash points, let it recover, and check the books.
+    """Kill an application at each of its crash points, let it recover, and check what is left.
 
     Args:
-        app: A file with a checkout of your own; the store's own checkout by default.
-        scenarios: Scenarios, or the names of those in `SCENARIOS`.
+        app: A file with a checkout of your own, or a `Workload` of any application; the store's own checkout by
+            default.
+        scenarios: Scenarios of a checkout, or the names of those in `SCENARIOS`.
         points: Patterns of the crash points to try; all by default.
 
     Returns:
@@ -79,11 +83,7 @@ def try_every_crash_point(
     """
     from IPython.display import display  # here, as it is of use in a notebook only
 
-    plan = Plan(
-        app_file=None if app is None else Path(app),
-        scenarios=tuple(SCENARIOS[each] if isinstance(each, str) else each for each in scenarios),
-        points=tuple(points),
-    )
+    plan = _plan(app, scenarios, tuple(points))
     progress = _Progress("Trying every crash point …")
     display(progress)  # type: ignore[no-untyped-call]
 
@@ -91,9 +91,20 @@ def try_every_crash_point(
         progress.value = f"{done} of {of} runs done"
 
     try:
-        return CrashMap(crash_test(plan, progress=tell), scenarios=plan.scenarios)
+        return CrashMap(crash_test(plan, progress=tell), plan)
     finally:
         progress.close()
+
+
+def _plan(
+    app: "str | Path | Workload | type[Workload] | None", scenarios: Sequence[str | Scenario], points: tuple[str, ...]
+) -> search.Plan:
+    if isinstance(app, type):
+        app = app()
+    if isinstance(app, Workload):
+        return search.Plan((app,), points)
+    chosen = tuple(SCENARIOS[each] if isinstance(each, str) else each for each in scenarios)
+    return Plan(None if app is None else Path(app), chosen, points).workloads()
 
 
 class _Progress(widgets.Label):  # type: ignore[misc]  # ipywidgets has no types
@@ -108,19 +119,19 @@ class CrashMap(Panel):
 
     Args:
         report: The results to show.
+        plan: What was tested; the store's own scenarios by default.
         settings: They say on which kind of database it runs again; those of the environment by default.
-        scenarios: The scenarios of the report.
     """
 
     def __init__(
         self,
         report: Report,
+        plan: search.Plan | None = None,
         settings: Settings | None = None,
-        scenarios: Sequence[Scenario] = tuple(SCENARIOS.values()),
     ) -> None:
         self.report = report
+        self._plan = plan or Plan().workloads()
         self._settings = settings
-        self._scenarios = {scenario.name: scenario for scenario in scenarios}
         self._rows = cells(report)
         self.picture = widgets.HTML(layout=widgets.Layout(width="100%"))
         self.scenario = widgets.Dropdown(
@@ -175,9 +186,9 @@ class CrashMap(Panel):
     def _run(self, scenario: str, point: str) -> None:
         """An error is shown in the panel, where the learner looks."""
         try:
-            plan = Plan(
-                app_file=self.report.app_file,
-                scenarios=(self._scenarios[scenario],),
+            plan = replace(
+                self._plan,
+                workloads=tuple(each for each in self._plan.workloads if each.name == scenario),
                 points=(point,) if point else (),
                 pairs=any(len(run.points) > 1 for run in self.report.results if run.points[0] == point),
             )

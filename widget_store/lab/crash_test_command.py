@@ -12,9 +12,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
+from widget_store.crashtest import crash_map
+from widget_store.crashtest.results import Report
 from widget_store.errors import WidgetStoreError
-from widget_store.lab import crash_map, soak
-from widget_store.lab.crash_test import Plan, Report, crash_test
+from widget_store.lab import soak
+from widget_store.lab.crash_test import Plan, crash_test
 from widget_store.lab.scenarios import SCENARIOS
 from widget_store.plain_text import in_a_line
 from widget_store.system.interrupts import end_in_good_order

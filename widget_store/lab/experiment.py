@@ -1,23 +1,20 @@
 """One crash, looked at closely: what it left in the database, and what recovery made of it."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from widget_store.crashes import fits
+from widget_store.crashtest.crash_map import timeline, what_is_wrong
+from widget_store.crashtest.points import fits
+from widget_store.crashtest.results import Result, Verdict
 from widget_store.databases import Database
-from widget_store.databases.throwaway import open_databases
 from widget_store.errors import WidgetStoreError
-from widget_store.lab.crash_map import timeline, what_is_wrong
-from widget_store.lab.crash_run import Bench, Result, Verdict, run
-from widget_store.lab.processes import lab_processes
+from widget_store.lab.crash_test import single_runs
 from widget_store.lab.scenarios import SCENARIOS, Scenario
 from widget_store.lab.state import State
 from widget_store.plain_text import in_a_line
-from widget_store.settings import read_settings
 
 _CUSTOMER = "anna"  # in every scenario she is the first to buy
 
@@ -91,25 +88,17 @@ def crash_at(*points: str, story: str | Scenario = "paid", app: str | Path | Non
     def look(database: Database) -> None:
         looks.append(_look(database))
 
-    with _bench(None if app is None else Path(app)) as bench:
+    with single_runs(None if app is None else Path(app)) as runs:
         exact: tuple[str, ...] = ()
-        result = run(bench, scenario, exact, look)
+        result = runs.play(scenario, exact, look)
         for pattern in points:
             exact = (*exact, _first_like(pattern, result, "recovery" if exact else "scenario"))
             looks.clear()
-            result = run(bench, scenario, exact, look)
+            result = runs.play(scenario, exact, look)
     if result.verdict == Verdict.NOT_REACHED:
         raise PointNotMet(f"No process reached {' then '.join(exact)} this time. Run it again.")
     *left, recovered = looks
     return Crash(exact, left, recovered, what_is_wrong(result), timeline(result), tuple(map(tuple, result.lives)))
-
-
-@contextmanager
-def _bench(app: Path | None) -> Iterator[Bench]:
-    with open_databases(read_settings()) as databases:
-        bench = Bench(lab_processes(), databases, app)
-        bench.prepare()
-        yield bench
 
 
 def _first_like(pattern: str, result: Result, who: str) -> str:

@@ -1,19 +1,12 @@
-"""The oracle: what must be true of a store's database once no workflow is running, in plain SQL.
+"""What must be true of a store's database once no workflow is running, in plain SQL."""
 
-It asks the tables and not DBOS, so a mistake of DBOS would show as well. On SQLite, DBOS's tables are in a file of
-their own, which is attached under the name of the schema that they have on PostgreSQL: the same SQL works on both.
-"""
-
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import make_url
 
-from widget_store.databases import Database
-from widget_store.lab.words import counted
+from widget_store.words import counted
 
 
 @dataclass(frozen=True)
@@ -84,24 +77,6 @@ INVARIANTS = (
         "the {name} {workflow_uuid} ended as {status}",
     ),
 )
-
-
-@contextlib.contextmanager
-def looking_at(database: Database) -> Iterator[sa.Connection]:
-    """A connection to a store's tables and, under the name `dbos`, to those of DBOS."""
-    engine = sa.create_engine(database.url, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        if database.is_sqlite:
-            connection.execute(
-                sa.text("ATTACH DATABASE :file AS dbos"), {"file": make_url(database.system_url).database}
-            )
-        yield connection
-
-
-def at_rest(connection: sa.Connection) -> bool:
-    """Whether no workflow is running, or waiting to."""
-    running = "SELECT count(*) FROM dbos.workflow_status WHERE status IN ('PENDING', 'ENQUEUED', 'DELAYED')"
-    return bool(connection.execute(sa.text(running)).scalar_one() == 0)
 
 
 def violations(connection: sa.Connection) -> list[str]:

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import ipywidgets as widgets
 
-from widget_store.crashes import checkout_points
 from widget_store.errors import WidgetStoreError
+from widget_store.lab.checkout_points import checkout_points
 from widget_store.lab.panel import Panel, as_message, button, in_a_row, refresh_button
 from widget_store.lab.store import Store, StoreRefused, behind_hub
 from widget_store.lab.timeline import draw, legend, stories
-from widget_store.lab.words import counted
 from widget_store.plain_text import as_html, failure_in_words
+from widget_store.words import counted
 
 _NOW = "now"
 

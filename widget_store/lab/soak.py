@@ -28,17 +28,18 @@ import sqlalchemy as sa
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from widget_store.crashtest.looking import at_rest, looking_at
 from widget_store.databases import Database
 from widget_store.databases.throwaway import open_databases
 from widget_store.errors import StoreDidNotStart
 from widget_store.lab import invariants
-from widget_store.lab.crash_run import authors_violations
-from widget_store.lab.processes import lab_processes
-from widget_store.lab.words import counted, status_in_words
+from widget_store.lab.order_status import status_in_words
+from widget_store.lab.store_workload import authors_violations
 from widget_store.schema import OrderStatus
 from widget_store.settings import PREFIX, Settings, read_settings
 from widget_store.system.processes import descendant
 from widget_store.system.windows import SWITCH
+from widget_store.words import counted
 
 CUSTOMERS = 16
 _LONGEST_LIFE_SECONDS = 7.0
@@ -141,11 +142,11 @@ class _Soak:
         killed_for = time.monotonic() - started
         self._progress(self._plan.seconds, f"{self._so_far()}; the last customers")
         self._crowd.finish()
-        with invariants.looking_at(database) as connection:
+        with looking_at(database) as connection:
             violations = [*_unrest(connection)]
             self._store.close()
             violations += [*invariants.violations(connection), *self._crowd.violations(connection)]
-        violations += authors_violations(lab_processes(), self._plan.app_file, database)
+        violations += authors_violations(self._plan.app_file, database)
         return Report(
             seconds=round(killed_for, 1),
             kills=self._kills,
@@ -178,7 +179,7 @@ class _Soak:
 
 def _unrest(connection: sa.Connection) -> Iterator[str]:
     deadline = time.monotonic() + _REST_WITHIN_SECONDS
-    while not invariants.at_rest(connection):
+    while not at_rest(connection):
         if time.monotonic() > deadline:
             yield f"rest: workflows still run {_REST_WITHIN_SECONDS:.0f} s after the last customer left"
             return

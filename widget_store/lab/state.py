@@ -11,7 +11,7 @@ from dbos import DBOSClient, WorkflowStatus
 from sqlalchemy.engine import make_url
 
 from widget_store.databases import Database
-from widget_store.lab.words import status_in_words
+from widget_store.lab.order_status import status_in_words
 from widget_store.plain_text import failure_in_words, in_a_line, plain
 from widget_store.schema import OrderStatus, metadata, orders, products
 

@@ -7,9 +7,9 @@ from math import ceil
 
 from widget_store.lab.state import State, Step, order_created_by
 from widget_store.lab.store import Death
-from widget_store.lab.words import duration
 from widget_store.plain_text import as_html
 from widget_store.schema import DISPATCH_STEPS
+from widget_store.words import duration
 from widget_store.workflows import dispatch_order_workflow
 
 _WIDTH, _LABELS, _ROW, _TOP = 900, 190, 20, 64

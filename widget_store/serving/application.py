@@ -1,22 +1,17 @@
 """What a store serves: its own checkout, or the one in a learner's file."""
 
 import contextlib
-import importlib.util
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from importlib.machinery import PathFinder
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import sqlalchemy as sa
-from dbos._dbos import _get_or_create_dbos_registry
 from fastapi import APIRouter
 
-from widget_store import workflows
+from widget_store import dbos_internals, workflows
 from widget_store.errors import AppFileError
-from widget_store.plain_text import failure_in_words
+from widget_store.system.python_file import load_python_file
 
 Invariant = Callable[[sa.Connection], Iterable[str]]
 """An author's own invariant for the crash test: it looks at the database, and returns a sentence for each violation."""
@@ -54,7 +49,8 @@ def load_application(file: Path | None) -> Application:
     """
     if file is None:
         return Application(workflows.checkout_workflow)
-    module = _run(file)
+    with _own_workflows_step_aside():
+        module = load_python_file(file)
     router = getattr(module, "router", None)
     without_any = None if router is None else workflows.checkout_workflow  # a router may sell without a workflow
     checkout_workflow = getattr(module, "checkout_workflow", without_any)
@@ -70,30 +66,13 @@ def load_application(file: Path | None) -> Application:
     return Application(checkout_workflow, router, invariants, getattr(module, "on_launch", _nothing))
 
 
-def _run(file: Path) -> ModuleType:
-    other = PathFinder.find_spec(file.stem)
-    if file.stem in sys.stdlib_module_names or (other is not None and other.origin != str(file.resolve())):
-        raise AppFileError(f"{file} has the name of another Python module, and would replace it. Rename the file.")
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    if spec is None or spec.loader is None or not file.is_file():
-        raise AppFileError(f"There is no Python file {file}.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[file.stem] = module  # so that what it defines can be pickled by name
-    try:
-        with _own_workflows_step_aside():
-            spec.loader.exec_module(module)
-    except Exception as failure:
-        raise AppFileError(f"{file} can't be run: {failure_in_words(failure)}") from failure
-    return module
-
-
 @contextlib.contextmanager
 def _own_workflows_step_aside() -> Iterator[None]:
     """Let a learner's file define workflows by the names of the store's own, which DBOS would take for a mistake.
 
     The names stay the same, so an order that is under way goes on in the learner's version, and the other way round.
     """
-    registered = _get_or_create_dbos_registry().workflow_info_map
+    registered = dbos_internals.registered_workflows()
     own = {name: registered.pop(name) for name in ("checkout_workflow", "dispatch_order_workflow")}
     try:
         yield

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import sqlalchemy as sa
@@ -26,7 +26,6 @@ from pydantic import SecretStr
 from sqlalchemy import event
 
 from widget_store import exactly_once, workflows
-from widget_store.crashes import CrashPoints
 from widget_store.databases import Database, until_the_peer_is_lost
 from widget_store.endpoints import create_app
 from widget_store.errors import AppFileError
@@ -45,6 +44,9 @@ from widget_store.serving.recovery import (
     take_over_from_dead_workers,
 )
 from widget_store.settings import Settings
+
+if TYPE_CHECKING:
+    from widget_store.crashtest.points import CrashPoints
 
 _SHUTDOWN_WITHIN_SECONDS = 2
 _CONNECTIONS = 4
@@ -85,7 +87,7 @@ class Worker:
     application_version: str = APPLICATION_VERSION
 
 
-def serve(worker: Worker, on_ready: Callable[[int], None], crash_points: CrashPoints | None = None) -> None:
+def serve(worker: Worker, on_ready: Callable[[int], None], crash_points: "CrashPoints | None" = None) -> None:
     """Serve until SIGTERM. When it returns, the process must end at once.
 
     Args:
@@ -226,7 +228,7 @@ def _sqlite_engine(url: str) -> sa.Engine:
 
 
 def _launch(
-    worker: Worker, system: sa.Engine, transactions: sa.Engine, crash_points: CrashPoints | None
+    worker: Worker, system: sa.Engine, transactions: sa.Engine, crash_points: "CrashPoints | None"
 ) -> Application:
     """Launch DBOS with everything registered, and return what is to be served."""
     for name in [name for name in os.environ if name.startswith("DBOS_")]:
@@ -254,7 +256,8 @@ def _launch(
         requeue_own_workflows(system, worker.executor_id, version)
     DBOS.launch()
     try:
-        application.on_launch()
+        with contextlib.nullcontext() if crash_points is None else crash_points.made_by("launch"):
+            application.on_launch()
     except Exception as failure:
         words = f"{worker.app_file}: on_launch() failed: {failure_in_words(failure)}"
         raise AppFileError(words) from failure

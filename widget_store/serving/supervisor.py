@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 
@@ -28,6 +28,9 @@ from widget_store.system.interrupts import pending_when
 from widget_store.system.limits import lack
 from widget_store.system.processes import Connection, Processes, end_with_parent, stand_apart, start, warm_processes
 from widget_store.system.windows import AS_ON_WINDOWS
+
+if TYPE_CHECKING:
+    from widget_store.crashtest.points import CrashPoints
 
 _DEATHS_AT_START = 5
 _STOP_WITHIN_SECONDS = 3.0
@@ -53,7 +56,7 @@ class Plan:
     app_file: Path | None = None
     workers: int = 1
     restart: bool = True
-    crash_endpoint: bool = False
+    crash_points: "Callable[[], CrashPoints] | None" = None  # makes those of a worker that may be crashed over HTTP
     any_host: bool = False
     stop_with_stdin: bool = False
     application_version: str | None = None  # the store's own
@@ -110,7 +113,7 @@ class Supervisor:
                 elif not self._stop.poll():
                     self._revive(dead)
                 if not self._announced and all(worker.ready for worker in workers):
-                    if self._plan.crash_endpoint and self._plan.settings.crash_token is None:
+                    if self._plan.crash_points and self._plan.settings.crash_token is None:
                         _say(_ANYBODY_MAY_CRASH_IT)
                     announce(f"http://{_in_url(self._plan.host)}:{self._plan.port}")
                     self._announced = True
@@ -353,7 +356,6 @@ def _serve_in_this_process(
     """The whole life of a worker process."""
     stand_apart()
     end_with_parent()
-    from widget_store.crashes import CrashPoints
     from widget_store.serving.recovery import APPLICATION_VERSION
     from widget_store.serving.server import Worker, serve
 
@@ -370,8 +372,8 @@ def _serve_in_this_process(
         application_version=plan.application_version or APPLICATION_VERSION,
     )
     try:
-        crash_points = CrashPoints() if plan.crash_endpoint else None
-        serve(worker, on_ready=lambda _port: to_supervisor.send(("ready", "")), crash_points=crash_points)
+        points = plan.crash_points() if plan.crash_points else None
+        serve(worker, on_ready=lambda _port: to_supervisor.send(("ready", "")), crash_points=points)
     except Exception as failure:  # noqa: BLE001 - whatever it was, the supervisor is told, and decides
         words = str(failure) if isinstance(failure, WidgetStoreError) else failure_in_words(failure)
         to_supervisor.send(("died", words))

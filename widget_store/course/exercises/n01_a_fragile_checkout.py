@@ -7,7 +7,7 @@ from widget_store.course.checks import SOLUTIONS, on_answer, on_file
 from widget_store.course.judging import in_a_line, must_be_equal, must_be_safe, try_points
 from widget_store.lab.experiment import crash_at
 from widget_store.lab.scenarios import DISPATCHED, Customer, Scenario
-from widget_store.lab.words import counted
+from widget_store.words import counted
 
 _FIRST_TIME_ONLY = ("http/*/before", "http/*/after")  # each commit of an HTTP call, and no repetition (#2, #3, …)
 

@@ -6,7 +6,7 @@ from typing import Any
 from widget_store.course.checks import SOLUTIONS, Wrong, on_answer, on_file
 from widget_store.course.judging import must_be_safe, try_points
 from widget_store.lab.experiment import PointNotMet, crash_at
-from widget_store.lab.words import counted
+from widget_store.words import counted
 
 _CALLS = ("create_order", "reserve_inventory", "undo_reserve_inventory", "mark_order_paid", "cancel_order")
 

@@ -5,9 +5,8 @@ from pathlib import Path
 
 from widget_store.course.checks import Wrong, on_file
 from widget_store.course.judging import must_be_safe, try_points
-from widget_store.lab.crash_run import Verdict
-from widget_store.lab.crash_test import Report
-from widget_store.lab.words import counted
+from widget_store.crashtest.results import Report, Verdict
+from widget_store.words import counted
 
 _STEPS = 10
 

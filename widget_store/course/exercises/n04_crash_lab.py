@@ -5,7 +5,7 @@ from typing import Any
 from widget_store.course.checks import Wrong, on_answer
 from widget_store.course.judging import must_be_equal
 from widget_store.lab.experiment import Crash, Look, PointNotMet, crash_at
-from widget_store.lab.words import counted
+from widget_store.words import counted
 
 _BEGINS = "*/*.create_order/effect/before"
 

@@ -17,19 +17,16 @@ from fastapi import HTTPException
 
 from widget_store.course.checks import Wrong, on_answer, on_file
 from widget_store.course.judging import function_in, must_be_equal, must_be_safe, try_points
+from widget_store.crashtest.crash_map import describe
+from widget_store.crashtest.looking import looking_at
+from widget_store.crashtest.results import Report, Verdict
 from widget_store.databases import Database
-from widget_store.databases.throwaway import open_databases
 from widget_store.endpoints import signed_with
-from widget_store.lab.crash_map import describe
-from widget_store.lab.crash_run import Bench, Verdict, run
-from widget_store.lab.crash_test import Report
+from widget_store.lab.crash_test import single_runs
 from widget_store.lab.experiment import crash_at
-from widget_store.lab.invariants import looking_at
-from widget_store.lab.processes import lab_processes
 from widget_store.lab.scenarios import CANCELLED, DISPATCHED, SCENARIOS, Answer, Customer, Scenario
-from widget_store.lab.words import counted
 from widget_store.plain_text import failure_in_words
-from widget_store.settings import read_settings
+from widget_store.words import counted
 
 _SECRET = "the provider's and the store's"  # noqa: S105 - of a judge's store
 _FAILED = 500
@@ -88,11 +85,8 @@ def _must_be_one_checkout(file: Path) -> None:
                     "Put `with SetWorkflowID(key):` around the start."
                 )
 
-    with open_databases(read_settings()) as databases:
-        processes = lab_processes()
-        bench = Bench(processes, databases, file, time_limit=_CLICKS_WITHIN_SECONDS)
-        bench.prepare()
-        run(bench, Scenario("double click", click_twice, {CANCELLED: 1}), (), look)
+    with single_runs(file, _CLICKS_WITHIN_SECONDS) as runs:
+        runs.play(Scenario("double click", click_twice, {CANCELLED: 1}), look=look)
 
 
 def _one_message(connection: sa.Connection) -> Iterator[str]:

@@ -14,14 +14,12 @@ from dbos import error as dbos_error
 
 from widget_store.course.checks import Wrong, on_answer, on_file
 from widget_store.course.judging import function_in, in_a_line, must_be_equal
+from widget_store.crashtest.results import Result, Verdict
 from widget_store.databases import Database
-from widget_store.databases.throwaway import open_databases
-from widget_store.lab.crash_run import Bench, Result, Verdict, run
-from widget_store.lab.processes import lab_processes
+from widget_store.lab.crash_test import single_runs
 from widget_store.lab.scenarios import CANCELLED, DISPATCHED, Customer, Scenario
 from widget_store.lab.state import State
 from widget_store.plain_text import failure_in_words
-from widget_store.settings import read_settings
 from widget_store.workflows import PAYMENT_STATUS
 
 _TIME_LIMIT_SECONDS = 20.0
@@ -261,10 +259,8 @@ def _run_with_an_operator(
         with _state_of(database) as state:
             to_come.pop(0)(state)
 
-    with open_databases(read_settings()) as databases:
-        bench = Bench(lab_processes(), databases, time_limit=_TIME_LIMIT_SECONDS)
-        bench.prepare()
-        return run(bench, scenario, (point,), at_a_death_or_the_end)
+    with single_runs(time_limit=_TIME_LIMIT_SECONDS) as runs:
+        return runs.play(scenario, (point,), at_a_death_or_the_end)
 
 
 @contextlib.contextmanager

@@ -11,16 +11,13 @@ import sqlalchemy as sa
 
 from widget_store.course.checks import Wrong, on_answer, on_file
 from widget_store.course.judging import in_a_line, must_be_equal, must_be_safe, try_points
+from widget_store.crashtest.results import Report, Result, Verdict
 from widget_store.databases import Database
-from widget_store.databases.throwaway import open_databases
 from widget_store.lab import invariants
-from widget_store.lab.crash_run import Bench, Result, Verdict, run
-from widget_store.lab.crash_test import Report
-from widget_store.lab.processes import lab_processes
+from widget_store.lab.crash_test import single_runs
 from widget_store.lab.scenarios import CANCELLED, DISPATCHED, Customer, Scenario
-from widget_store.lab.words import counted
 from widget_store.schema import DISPATCH_STEPS, PRODUCT_ID, OrderStatus, orders
-from widget_store.settings import read_settings
+from widget_store.words import counted
 
 _TIME_LIMIT_SECONDS = 20.0
 
@@ -89,11 +86,8 @@ def _another_order_while_dead(file: Path, point: str) -> Result:
         customer.expect(customer.pay("anna"), 200, "paying")
 
     scenario = Scenario("another order while the store is dead", story, {DISPATCHED: 1, CANCELLED: 1})
-    with open_databases(read_settings()) as databases:
-        processes = lab_processes()
-        bench = Bench(processes, databases, file, time_limit=_TIME_LIMIT_SECONDS)
-        bench.prepare()
-        return run(bench, scenario, (point,), create)
+    with single_runs(file, _TIME_LIMIT_SECONDS) as runs:
+        return runs.play(scenario, (point,), create)
 
 
 @contextmanager

@@ -285,7 +285,7 @@ def _serve(executor_id: str, database: Database, file: Path, version: str, to_ju
     stand_apart()
     end_with_parent()
     be_silent()
-    from widget_store.crashes import CrashPoints
+    from widget_store.crashtest.points import CrashPoints
     from widget_store.serving.server import Worker, serve
 
     settings = Settings.model_construct(payment_timeout=3600.0, dispatch_interval=0.001)

@@ -11,11 +11,11 @@ import sqlalchemy as sa
 
 from widget_store.course.checks import Wrong, on_file
 from widget_store.course.judging import Kill, Rule, must_be_safe, must_survive, try_points
-from widget_store.lab.crash_run import Verdict
-from widget_store.lab.crash_test import Report
+from widget_store.crashtest.results import Report, Verdict
+from widget_store.lab.order_status import status_in_words
 from widget_store.lab.scenarios import CANCELLED, DISPATCHED, SCENARIOS, Customer, Scenario
-from widget_store.lab.words import counted, status_in_words
 from widget_store.schema import OrderStatus
+from widget_store.words import counted
 
 _TIME_FOR_A_REFUND = 5.0  # seconds a step of the dispatch takes: the first is not over when the refund is asked for
 _TIME_FOR_STEPS = 0.8  # so much when two are to pass first, and enough are to be left

@@ -2,9 +2,6 @@
 
 import textwrap
 
-from widget_store.plain_text import in_a_line
-from widget_store.schema import OrderStatus
-
 _WIDTH = 72
 """Characters a line: an output of JupyterLab has room for them, and would break a longer line inside words."""
 
@@ -24,14 +21,6 @@ def ordinal(number: int) -> str:
     """The number of a place: "1st", "2nd", "12th"."""
     ends_with_teen = number % 100 in {11, 12, 13}
     return f"{number}{'th' if ends_with_teen else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"
-
-
-def status_in_words(status: object) -> str:
-    """The status of an order; a learner's SQL may have set one that does not exist."""
-    try:
-        return OrderStatus(status).name  # type: ignore[arg-type]  # whatever it is
-    except ValueError:
-        return f"{in_a_line(status)} (not a status)"
 
 
 def duration(seconds: float) -> str:

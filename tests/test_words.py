@@ -2,7 +2,7 @@
 
 import pytest
 
-from widget_store.lab.words import counted, duration, ordinal, wrapped
+from widget_store.words import counted, duration, ordinal, wrapped
 
 
 @pytest.mark.parametrize(("number", "words"), [(0, "0 runs"), (1, "1 run"), (2, "2 runs")])

@@ -6,7 +6,8 @@ import inspect
 import pytest
 from dbos import DBOS
 
-from widget_store.crashes import CrashPoints, _writes
+from widget_store.crashtest.commits import writes
+from widget_store.crashtest.points import CrashPoints
 
 
 @pytest.mark.parametrize(
@@ -32,7 +33,7 @@ from widget_store.crashes import CrashPoints, _writes
     ],
 )
 def test_what_changes_a_table_is_known_by_its_statement(statement: str, write: tuple[str, str] | None) -> None:
-    found = [(each.verb, each.table) for each in _writes(statement, ({}, None, False))]
+    found = [(each.verb, each.table) for each in writes(statement, {})]
     assert found == ([] if write is None else [write])
 
 

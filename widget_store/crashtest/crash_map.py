@@ -8,7 +8,6 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Self
 
 from rich.box import SIMPLE_HEAD
@@ -17,10 +16,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from widget_store.lab.crash_run import Result, Verdict
-from widget_store.lab.crash_test import Report
-from widget_store.lab.words import counted, ordinal
+from widget_store.crashtest.results import Report, Result, Verdict
 from widget_store.plain_text import in_a_line, plain
+from widget_store.words import counted, ordinal
 
 MEANINGS = {
     Verdict.SAFE: "every invariant holds in the end",
@@ -111,7 +109,7 @@ def show(report: Report, console: Console) -> None:
     for verdict, meaning in MEANINGS.items():
         console.print(Text(f"{LETTERS[verdict]} {in_words(verdict)}: {meaning}"))
     for failure in report.failures:
-        _tell(failure, report.app_file, console)
+        _tell(failure, report.target, console)
     tried = [cell for row in rows.values() for cell in row]
     each = f", {report.seconds / len(tried):.2f} s for each point" if tried else ""
     pairs = f" ({counted(len(report.results), 'run')} with pairs)" if len(report.results) > len(tried) else ""
@@ -148,14 +146,14 @@ def _letter(verdict: Verdict) -> Text:
     return Text(LETTERS[verdict], _COLOURS.get(verdict, ""))
 
 
-def _tell(failure: Result, app_file: Path | None, console: Console) -> None:
+def _tell(failure: Result, target: str, console: Console) -> None:
     """A failure: where, what is wrong, and how to see it again."""
     console.print()
     heading = f" {in_a_line(failure.scenario)}: {in_a_line(failure.point) or 'even without a crash'}"
     console.print(_letter(failure.verdict).append(heading, "bold"), soft_wrap=True)
     for line in [*(f"killed {describe(point)}" for point in failure.points), *what_is_wrong(failure)]:
         _print(f"    {line}", console)
-    console.print(Text(f"    {command(failure, app_file)}"), soft_wrap=True)  # in one piece, to be copied
+    console.print(Text(f"    {command(failure, target)}"), soft_wrap=True)  # in one piece, to be copied
 
 
 def _print(line: str, console: Console) -> None:
@@ -171,12 +169,17 @@ def what_is_wrong(run: Result) -> list[str]:
     return [plain(violation) for violation in run.violations]
 
 
-def command(run: Result, app_file: Path | None) -> str:
-    """The command that makes this run again. That of a pair makes all pairs that begin with the same crash."""
-    words = ["widget-store crash-test"]
-    if app_file is not None:
-        words.append(f'--app "{app_file}"')
-    words.append(f"--scenario {_quoted(run.scenario)}")
+def command(run: Result, target: str) -> str:
+    """The command that makes this run again. That of a pair makes all pairs that begin with the same crash.
+
+    Args:
+        run: The run.
+        target: What was tested: see `Report.target`.
+    """
+    is_a_workload = "::" in target
+    words = ["widget-store crash-test", *([_quoted(target)] if is_a_workload else [target] if target else [])]
+    if not is_a_workload:
+        words.append(f"--scenario {_quoted(run.scenario)}")
     if run.points:
         words.append(f"--point {_quoted(run.points[0])}")
     if len(run.points) > 1:
@@ -233,7 +236,7 @@ def describe(point: str) -> str:
 
 @dataclass(frozen=True)
 class _Point:
-    """The parts of a crash point's name; `widget_store.crashes` says what they mean."""
+    """The parts of a crash point's name; `widget_store.crashtest.points` says what they mean."""
 
     workflow: str
     number: str
