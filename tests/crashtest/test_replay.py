@@ -336,9 +336,9 @@ def test_an_application_can_t_write_to_its_database_when_imported(stored: Stored
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        (f"{OLD}\nraise ValueError('no')\n", "can't be imported: ValueError: no"),
-        (f"{OLD}\nexit(3)\n", "can't be imported: SystemExit: 3"),
-        (f"{OLD}\n)\n", "can't be imported: SyntaxError"),
+        (f"{OLD}\nraise ValueError('no')\n", "can't be run: ValueError: no"),
+        (f"{OLD}\nexit(3)\n", "can't be run: SystemExit: 3"),
+        (f"{OLD}\n)\n", "can't be run: SyntaxError"),
         (f"{OLD}\nos._exit(3)\n", "ended early"),
     ],
     ids=["raises", "exits", "is no Python", "ends the process"],

@@ -22,6 +22,7 @@ from dbos._core import execute_dequeued_workflow
 from dbos._sys_db import SystemDatabase
 
 from widget_store.crashtest.stored import Result, Step, StoredWorkflow
+from widget_store.dbos_internals import registered_workflows
 
 GET_RESULT, SET_EVENT, SLEEP = "DBOS.getResult", "DBOS.setEvent", "DBOS.sleep"
 WAITS = ("DBOS.recv", "DBOS.getEvent")
@@ -131,8 +132,7 @@ class Watch:
 
     def is_asynchronous(self, stored: StoredWorkflow) -> bool:
         """Whether several of the workflow's steps may be under way at a time."""
-        workflow = self._dbos._registry.workflow_info_map[stored.name]  # noqa: SLF001 - see the module
-        return inspect.iscoroutinefunction(inspect.unwrap(workflow))
+        return inspect.iscoroutinefunction(inspect.unwrap(registered_workflows()[stored.name]))
 
     def read(self, result: Result) -> Any:
         """A recorded value, or the exception that is recorded in its place: read by DBOS, pickles included."""

@@ -1,7 +1,6 @@
 """The process that replays: it loads the new code, copies what is stored, and runs one workflow after the other."""
 
 import importlib
-import importlib.util
 import json
 import os
 import shutil
@@ -18,6 +17,7 @@ from widget_store.crashtest.harmless import HarmlessApplication, let_databases_b
 from widget_store.crashtest.stored import copy_into, read_stored
 from widget_store.errors import AppFileError, WidgetStoreError
 from widget_store.plain_text import failure_in_words
+from widget_store.system.python_file import load_python_file
 
 ANSWERS = "answers.jsonl"
 _LOADED_WITHIN_SECONDS = 60.0
@@ -112,28 +112,18 @@ def _load(order: Order, answer: Answer) -> None:
             module, _, function = order.loader.partition(":")
             getattr(importlib.import_module(module), function)(Path(order.app))
         elif order.app.endswith(".py"):
-            _run(Path(order.app))
+            sys.path.insert(0, str(Path(order.app).resolve().parent))
+            # As the main program, it has pickled its own classes by this name.
+            sys.modules["__main__"] = load_python_file(Path(order.app))
         else:
             sys.path.insert(0, str(Path.cwd()))  # as `python -m` does
             importlib.import_module(order.app)
-    except WidgetStoreError:
-        raise
+    except AppFileError as failure:
+        raise AppFileError(f"{failure}{_hint(failure)}") from failure
     except (Exception, SystemExit) as failure:
-        raise AppFileError(f"{order.app} can't be imported: {failure_in_words(failure)}{_hint(failure)}") from failure
+        raise AppFileError(f"{order.app} can't be run: {failure_in_words(failure)}{_hint(failure)}") from failure
     finally:
         late.cancel()
-
-
-def _run(file: Path) -> None:
-    if not file.is_file():
-        raise AppFileError(f"There is no file {file}.")
-    sys.path.insert(0, str(file.resolve().parent))
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    assert spec is not None and spec.loader is not None  # noqa: S101, PT018 - the name ends in .py
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[file.stem] = module
-    sys.modules["__main__"] = module  # as the main program, it has pickled its own classes by this name
-    spec.loader.exec_module(module)
 
 
 def _hint(failure: BaseException) -> str:
