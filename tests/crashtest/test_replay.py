@@ -311,6 +311,12 @@ def test_steps_that_ran_beside_one_that_had_not_ended_are_not_called_different(s
 
 
 @STARTS_A_PYTHON
+def test_the_database_of_the_application_itself_is_not_needed(stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PARCELS_DATA_URL", NEVER_ANSWERS)
+    assert stored.replay(OLD).same
+
+
+@STARTS_A_PYTHON
 def test_an_application_that_starts_work_when_imported_has_no_effect(stored: Stored) -> None:
     effects = stored.effects()
     text = f"{OLD}\n\nDBOS.launch()\nDBOS.start_workflow(return_parcel, 'p-2')\nDBOS.start_workflow(invoice, 'p-2')\n"
