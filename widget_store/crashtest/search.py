@@ -221,23 +221,33 @@ class _Runs:
         self._progress(self._done, self._done)
 
     def _record(self, workload: Workload, _points: tuple[str, ...]) -> Result:
-        """A run without a fault. What is compared with it must come out twice."""
-        result, left = run(self._rig, workload)
-        self._undisturbed[workload.name] = left
-        if left is None or result.verdict != Verdict.SAFE:
-            return result
-        twin, again = run(self._rig, workload, undisturbed=left)
-        violations = _what_differs(result, twin, left, again)
-        return replace(result, violations=violations, verdict=Verdict.BROKEN) if violations else result
+        result, self._undisturbed[workload.name] = record(self._rig, workload)
+        return result
 
     def _run(self, workload: Workload, points: tuple[str, ...]) -> Result:
-        undisturbed = self._undisturbed[workload.name]
-        result, _left = run(self._rig, workload, points, undisturbed=undisturbed)
-        for _ in range(_TRIES - 1):
-            if result.verdict != Verdict.NOT_REACHED:
-                break
-            result, _left = run(self._rig, workload, points, undisturbed=undisturbed)
-        return result
+        return run_until_reached(self._rig, workload, points, self._undisturbed[workload.name])
+
+
+def record(rig: Rig, workload: Workload) -> tuple[Result, Outcome | None]:
+    """Make a run without a fault: the result, and what is left, to compare others with. That must come out twice."""
+    result, left = run(rig, workload)
+    if left is None or result.verdict != Verdict.SAFE:
+        return result, left
+    twin, again = run(rig, workload, undisturbed=left)
+    violations = _what_differs(result, twin, left, again)
+    return (replace(result, violations=violations, verdict=Verdict.BROKEN) if violations else result), left
+
+
+def run_until_reached(
+    rig: Rig, workload: Workload, points: tuple[str, ...], undisturbed: Outcome | None = None
+) -> Result:
+    """Make a run, and make it again a few times while its points are not reached."""
+    result, _left = run(rig, workload, points, undisturbed=undisturbed)
+    for _ in range(_TRIES - 1):
+        if result.verdict != Verdict.NOT_REACHED:
+            break
+        result, _left = run(rig, workload, points, undisturbed=undisturbed)
+    return result
 
 
 def _what_differs(first: Result, second: Result, left: Outcome, again: Outcome | None) -> list[str]:
