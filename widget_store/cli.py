@@ -142,6 +142,20 @@ def crash_test(options: argparse.Namespace) -> int:
     return _run_python("crash-test", "widget_store.lab.crash_test_command", *options.more)
 
 
+def replay(options: argparse.Namespace) -> int:
+    """Stored workflows, replayed with changed code."""
+    from widget_store.crashtest import replay_command
+
+    if not options.store:
+        return replay_command.main(options)
+    from widget_store.databases import open_database
+    from widget_store.settings import read_settings
+
+    with open_database(read_settings()) as database:
+        options.database_url = database.system_url
+        return replay_command.main(options, loader="widget_store.serving.replayed:load")
+
+
 def progress(options: argparse.Namespace) -> int:
     """The exercises of the course, and how far the learner has come."""
     if options.folder is not None and not Path(options.folder).is_dir():
@@ -275,6 +289,29 @@ def _parser() -> argparse.ArgumentParser:
         add_help=False,  # its own help says more
     )
     command.set_defaults(run=crash_test, more=[])
+
+    command = commands.add_parser("replay", help="replay stored workflows with changed code, before a release")
+    command.add_argument(
+        "--app", required=True, metavar="FILE", help="the new code: a Python file, or the name of a module"
+    )
+    command.add_argument(
+        "--database-url",
+        metavar="URL",
+        help="DBOS's system database; if not given, that of DBOS_SYSTEM_DATABASE_URL, then what the file itself names",
+    )
+    command.add_argument(
+        "--schema", help="the schema of DBOS's tables, if the file does not name it and it is not dbos"
+    )
+    command.add_argument("--store", action="store_true", help="FILE has a checkout: replay the orders of this store")
+    command.add_argument("--all", action="store_true", help="replay finished workflows, too")
+    command.add_argument(
+        "--limit", type=_positive, default=1000, metavar="N", help="replay at most so many workflows (%(default)s)"
+    )
+    command.add_argument(
+        "--time-limit", type=float, default=30.0, metavar="SECONDS", help="how long each may take (%(default)s)"
+    )
+    command.add_argument("--json", action="store_true", help="print the results as JSON")
+    command.set_defaults(run=replay)
 
     command = commands.add_parser(
         "bench",
