@@ -144,16 +144,16 @@ def crash_test(options: argparse.Namespace) -> int:
 
 def replay(options: argparse.Namespace) -> int:
     """Stored workflows, replayed with changed code."""
-    from widget_store.crashtest import replay_command
+    from widget_store.crashtest.replay import command
 
     if not options.store:
-        return replay_command.main(options)
+        return command.main(options)
     from widget_store.databases import open_database
     from widget_store.settings import read_settings
 
     with open_database(read_settings()) as database:
         options.database_url = database.system_url
-        return replay_command.main(options, loader="widget_store.serving.replayed:load")
+        return command.main(options, loader="widget_store.serving.replayed:load")
 
 
 def progress(options: argparse.Namespace) -> int:

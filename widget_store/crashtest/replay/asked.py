@@ -21,7 +21,7 @@ from dbos._context import get_local_dbos_context
 from dbos._core import execute_dequeued_workflow
 from dbos._sys_db import SystemDatabase
 
-from widget_store.crashtest.stored import Result, Step, StoredWorkflow
+from widget_store.crashtest.replay.stored import Result, Step, StoredWorkflow
 from widget_store.dbos_internals import registered_workflows
 
 GET_RESULT, SET_EVENT, SLEEP = "DBOS.getResult", "DBOS.setEvent", "DBOS.sleep"

@@ -16,7 +16,7 @@ from widget_store.crashtest.replay import NoDatabaseNamed, ReplayedWorkflow, Rep
 from widget_store.databases import Database, superuser
 from widget_store.errors import AppFileError, DatabaseUnavailable
 
-APP = Path(__file__).parent / "replay_apps" / "parcels.py"
+APP = Path(__file__).parent / "apps" / "parcels.py"
 OLD = APP.read_text(encoding="utf-8")
 KILLED_AFTER = {"send_parcel": 10, "compare_carriers": 3, "return_parcel": 2, "lose_parcel": 1}
 """The old version's workflows, and the number of checkpoints after which their process is killed."""

@@ -12,11 +12,11 @@ import sqlalchemy as sa
 from dbos._sys_db import SystemDatabase
 
 from tests.support import environment, eventually
-from widget_store.crashtest import asked
+from widget_store.crashtest.replay import asked
 from widget_store.crashtest.replay import replay
 from widget_store.databases import Database
 
-APP = Path(__file__).parent / "replay_apps" / "every_call.py"
+APP = Path(__file__).parent / "apps" / "every_call.py"
 LAST = {"plain": 41, "later": 33}
 """The number of each workflow's last checkpoint: it waits for a message that never comes."""
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from dbos import DBOS, AsyncSQLAlchemyDatasource, SQLAlchemyDatasource
 
-from widget_store.crashtest.asked import Watch
+from widget_store.crashtest.replay.asked import Watch
 
 _KEPT = ("name", "serializer")
 """What of an application's own configuration holds for its replay."""

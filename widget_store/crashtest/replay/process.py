@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from widget_store.crashtest.difference import compare
-from widget_store.crashtest.harmless import HarmlessApplication, let_databases_be_read_only
-from widget_store.crashtest.stored import copy_into, read_stored
+from widget_store.crashtest.replay.difference import compare
+from widget_store.crashtest.replay.harmless import HarmlessApplication, let_databases_be_read_only
+from widget_store.crashtest.replay.stored import copy_into, read_stored
 from widget_store.errors import AppFileError, WidgetStoreError
 from widget_store.plain_text import failure_in_words
 from widget_store.system.python_file import load_python_file

@@ -4,8 +4,8 @@ import queue
 import time
 from dataclasses import dataclass
 
-from widget_store.crashtest.asked import SLEEP, WAITS, Differs, Ended, Event, NotRecorded, Replayed, Watch
-from widget_store.crashtest.stored import Result, StoredWorkflow
+from widget_store.crashtest.replay.asked import SLEEP, WAITS, Differs, Ended, Event, NotRecorded, Replayed, Watch
+from widget_store.crashtest.replay.stored import Result, StoredWorkflow
 from widget_store.plain_text import failure_in_words, in_a_line
 
 _SETTLED_AFTER_SECONDS = 0.5  # a sibling of a step that stopped may still ask for its own

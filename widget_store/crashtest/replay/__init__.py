@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from widget_store import errors
-from widget_store.crashtest.difference import Difference
-from widget_store.crashtest.replay_process import ANSWERS, Order
+from widget_store.crashtest.replay.difference import Difference
+from widget_store.crashtest.replay.process import ANSWERS, Order
 from widget_store.databases.throwaway import roomy_memory
 from widget_store.plain_text import in_a_line, plain
 from widget_store.system.interrupts import OUT_OF_REACH
@@ -147,7 +147,7 @@ def replay(  # noqa: PLR0913 - all but the first have names, and what most peopl
 def _answers(order: Order) -> list[dict[str, Any]]:
     file, errors_file = Path(order.folder, ANSWERS), Path(order.folder, "stderr")
     file.touch()
-    command = [sys.executable, "-P", "-m", "widget_store.crashtest.replay_process", json.dumps(asdict(order))]
+    command = [sys.executable, "-P", "-m", "widget_store.crashtest.replay.process", json.dumps(asdict(order))]
     with (
         errors_file.open("wb") as last_words,
         subprocess.Popen(
