@@ -1,0 +1,312 @@
+"""The crash test of any application: nothing is falsely safe, nothing hangs, and nothing is left behind."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import httpx
+import psutil
+import pytest
+
+from tests.crashtest.small import BROKEN, SAFE, Work, a_workload_file, an_app, work
+from tests.support import INTERRUPTED, ROOT, command, environment, eventually, lives
+from widget_store.crashtest import App, Plan, Report, Result, Verdict, Workload, crash_test
+from widget_store.crashtest.recorder import Answer, Recorder
+from widget_store.databases import Database
+from widget_store.errors import AppFileError
+from widget_store.settings import Settings
+
+STARTS = pytest.mark.slow("starts an application, twice or more")
+NONE = ("no such point",)
+Test = Callable[..., Report]
+
+
+@pytest.fixture
+def crash(new_database: Callable[[str], Database]) -> Test:
+    def test(workload: Workload, *points: str, backend: str = "sqlite", **plan: object) -> Report:
+        settings = Settings(database_url=new_database(backend).url)
+        return crash_test(replace(Plan((workload,), points or ("*",), jobs=1), **plan), settings)  # type: ignore[arg-type]
+
+    return test
+
+
+def undisturbed(report: Report) -> Result:
+    (result,) = report.recorded
+    return result
+
+
+# --- nothing is falsely safe
+
+
+@STARTS
+def test_a_workload_that_asks_for_nothing_has_no_crash_points_and_that_is_no_pass(crash: Test, tmp_path: Path) -> None:
+    class Nothing(Work):
+        def drive(self, app: App) -> None:
+            pass
+
+    nothing = Nothing()
+    nothing.app = an_app(tmp_path, *SAFE)
+    report = crash(nothing)
+    assert (report.untried, report.results, report.is_safe) == (["Nothing"], [], False)
+    assert [each["verdict"] for each in report.as_json()["points"]] == ["not_reached"]
+
+
+@STARTS
+def test_an_application_that_is_missing_is_told(crash: Test, tmp_path: Path) -> None:
+    with pytest.raises(AppFileError, match=r"There is no Python file .*nowhere\.py"):
+        crash(work(tmp_path / "nowhere.py"))
+    with pytest.raises(AppFileError, match="The module no_such_module can't be imported"):
+        crash(work("no_such_module"))
+
+
+@STARTS
+def test_an_application_that_cannot_be_imported_is_told_with_its_exception(crash: Test, tmp_path: Path) -> None:
+    with pytest.raises(AppFileError, match="can't be run: ZeroDivisionError"):
+        crash(work(an_app(tmp_path, *SAFE, before="1 / 0")))
+
+
+@STARTS
+def test_a_workflow_that_is_not_there_is_told_with_those_that_are(crash: Test, tmp_path: Path) -> None:
+    result = undisturbed(crash(work(an_app(tmp_path, *SAFE), asked_for="wrok")))
+    assert result.verdict == Verdict.BROKEN
+    assert any("There is no workflow wrok. There are: work." in each for each in result.violations), result.violations
+
+
+@STARTS
+def test_a_template_with_workflows_in_it_is_refused(crash: Test, tmp_path: Path) -> None:
+    file = an_app(tmp_path, *SAFE)
+    file.write_text(f"{file.read_text()}\nDBOS.launch()\nDBOS.start_workflow(work)\n")
+    with pytest.raises(AppFileError, match="Work: the application started workflows before it was asked to"):
+        crash(work(file))
+
+
+@STARTS
+def test_an_application_that_launches_dbos_when_it_is_imported_is_tested_as_it_is(crash: Test, tmp_path: Path) -> None:
+    file = an_app(tmp_path, *BROKEN)
+    file.write_text(f"{file.read_text()}\nDBOS.launch()\n")
+    report = crash(work(file), "*/1.*")
+    assert undisturbed(report).verdict == Verdict.SAFE, undisturbed(report)
+    assert {each.point for each in report.failures} == {
+        f"work/1.add_in_a_step/{place}" for place in ("effect/after", "body/after", "checkpoint/before")
+    }
+
+
+@pytest.mark.slow("waits for a time limit")
+def test_an_application_without_a_main_guard_that_blocks_is_given_up_and_told(
+    crash: Test, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("widget_store.crashtest.run._LAUNCHED_WITHIN_SECONDS", 3.0)
+    file = an_app(tmp_path, *SAFE)
+    file.write_text(f"{file.read_text()}\nprint('serving for ever', flush=True)\ntime.sleep(600)\n")
+    with pytest.raises(AppFileError, match=r"(?s)not ready within 3 s.*__main__.*serving for ever"):
+        crash(work(file, time_limit=3.0))
+
+
+@STARTS
+def test_two_undisturbed_runs_with_a_random_value_in_a_table_differ_and_it_is_named(
+    crash: Test, tmp_path: Path
+) -> None:
+    random_value = "CREATE TABLE IF NOT EXISTS luck AS SELECT 1 AS id, random() AS number"
+    app = an_app(tmp_path, "add()", before=f"ADD = sa.text({random_value!r})")
+    result = undisturbed(crash(work(app)))
+    assert result.verdict == Verdict.BROKEN
+    assert "two undisturbed runs differ: table luck" in result.violations[0]
+    assert "name it in `ignore`" in result.violations[-1]
+    assert undisturbed(crash(work(app, ignore=("luck.number",)), *NONE)).verdict == Verdict.SAFE
+
+
+@STARTS
+def test_a_step_that_comes_only_sometimes_is_named(crash: Test, tmp_path: Path) -> None:
+    app = an_app(tmp_path, "if not here_before.exists():", "    here_before.touch()", "    add_with_retries()", "add()")
+    result = undisturbed(crash(work(app, ignore=("counter",))))
+    assert result.verdict == Verdict.BROKEN
+    told = "only one of two undisturbed runs came to work/1.add_with_retries/effect/before"
+    assert told in result.violations
+
+
+@STARTS
+def test_a_drive_that_raises_is_told(crash: Test, tmp_path: Path) -> None:
+    class Clumsy(Work):
+        def drive(self, app: App) -> None:
+            super().drive(app)
+            raise KeyError("no such account")
+
+    clumsy = Clumsy()
+    clumsy.app = an_app(tmp_path, *SAFE)
+    result = undisturbed(crash(clumsy))
+    assert result.verdict == Verdict.BROKEN
+    assert any("drive: raised" in each and "no such account" in each for each in result.violations)
+
+
+@pytest.mark.slow("waits for a time limit")
+def test_a_workflow_that_never_ends_is_given_up(crash: Test, tmp_path: Path) -> None:
+    result = undisturbed(crash(work(an_app(tmp_path, "DBOS.recv('never', timeout_seconds=600)"), time_limit=4.0)))
+    assert result.verdict == Verdict.HUNG
+    assert "not finished within 4 s" in result.violations[0]
+
+
+@STARTS
+def test_a_workflow_that_ends_with_an_error_is_broken_unless_it_may(crash: Test, tmp_path: Path) -> None:
+    app = an_app(tmp_path, "add()", "raise ValueError('the account is closed')")
+    result = undisturbed(crash(work(app), *NONE))
+    assert result.verdict == Verdict.BROKEN
+    assert any("work w-1 ended as ERROR: ValueError('the account is closed')" in each for each in result.violations)
+    allowed = crash(work(app, may_fail=("work",)), "work/*/checkpoint/before")
+    assert [each.verdict for each in [*allowed.recorded, *allowed.results]] == [Verdict.SAFE] * 2
+
+
+@STARTS
+def test_what_is_to_be_seen_sometimes_and_never_is_fails_the_search(crash: Test, tmp_path: Path) -> None:
+    report = crash(work(an_app(tmp_path, *SAFE), sometimes=("a refund",)), "work/1.*/before")
+    assert (report.never_seen, report.failures, report.is_safe) == (["a refund"], [], False)
+
+
+# --- effects outside
+
+
+@STARTS
+def test_the_runs_of_two_workloads_side_by_side_do_not_see_each_others_effects(
+    new_database: Callable[[str], Database], tmp_path: Path
+) -> None:
+    """Each effect's number is the workflow's result, so a foreign one would make it another."""
+    app = an_app(tmp_path, "return say('hello')")
+    first, second = work(app), type("SecondWork", (Work,), {"app": app})()
+    plan = Plan((first, second), points=("*/checkpoint/after",), jobs=2)
+    report = crash_test(plan, Settings(database_url=new_database("sqlite").url))
+    assert {each.scenario for each in report.results} == {"Work", "SecondWork"}
+    assert report.failures == []
+
+
+def test_an_effect_is_noted_once_for_a_key_again_without_one_and_not_when_it_was_refused() -> None:
+    recorder = Recorder()
+    try:
+        with (
+            recorder.for_a_run(lambda request: Answer(402 if request.path == "/no" else 200, request.number)) as a_run,
+            recorder.for_a_run(lambda request: Answer(200, request.number)) as (_other, others),
+        ):
+            url, effects = a_run
+            for path, key in [("/a", "k-1"), ("/a", "k-1"), ("/b", ""), ("/b", ""), ("/no", "")]:
+                httpx.post(f"{url}{path}", headers={"Idempotency-Key": key} if key else {})
+            assert [(each.path, each.key) for each in effects] == [("/a", "k-1"), ("/b", ""), ("/b", "")]
+            assert others == []
+        assert httpx.get(url).status_code == 404
+    finally:
+        recorder.close()
+
+
+# --- the command
+
+
+@STARTS
+def test_the_command_tells_by_its_status_in_json_and_in_junit(tmp_path: Path, new_database: Callable[[str], Database]) -> None:
+    database = new_database("sqlite")
+    an_app(tmp_path, *BROKEN)
+    target = f"{a_workload_file(tmp_path)}::OneCall"
+    junit = tmp_path / "junit.xml"
+    arguments = ["crash-test", target, "--json", "--junit", str(junit), "--point", "work/1.*/effect/*"]
+    done = command(*arguments, WIDGET_STORE_DATABASE_URL=database.url)
+    assert done.returncode == 1, done.stderr
+    told = [(each["point"], each["verdict"]) for each in json.loads(done.stdout)["points"]]
+    point = "work/1.add_in_a_step/effect"
+    assert told == [(f"{point}/before", "safe"), (f"{point}/after", "broken")]
+    suite = ET.parse(junit).getroot()
+    assert (suite.get("tests"), suite.get("failures")) == ("3", "1"), "the undisturbed run is one of the tests"
+    (failed,) = suite.findall("testcase[failure]")
+    assert (failed.get("classname"), failed.get("name")) == ("OneCall", f"{point}/after")
+
+
+@STARTS
+def test_the_command_refuses_points_that_are_not_there_and_says_which_are(tmp_path: Path, new_database: Callable[[str], Database]) -> None:
+    url = new_database("sqlite").url
+    an_app(tmp_path, *SAFE)
+    target = f"{a_workload_file(tmp_path)}::OneCall"
+    done = command("crash-test", target, "--point", "*/tea/*", WIDGET_STORE_DATABASE_URL=url)
+    assert done.returncode == 1
+    assert "no crash point matches */tea/*. The crash points are:\n  call/start work" in done.stderr
+
+
+def test_the_command_says_which_workloads_a_file_has(tmp_path: Path) -> None:
+    done = command("crash-test", f"{a_workload_file(tmp_path)}::TwoCalls")
+    assert done.returncode == 1
+    assert "has no workload TwoCalls. It has: OneCall." in done.stderr
+
+
+@contextlib.contextmanager
+def a_test_that_goes_on(
+    folder: Path, tmp_path: Path, url: str
+) -> "Iterator[tuple[subprocess.Popen[str], list[psutil.Process]]]":
+    """A crash test whose workflow waits for ever, and all its processes."""
+    folder.mkdir()
+    an_app(tmp_path, "here_before.touch()", "DBOS.recv('never', timeout_seconds=600)")
+    target = f"{a_workload_file(tmp_path, 'time_limit = 600.0')}::OneCall"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "widget_store", "crash-test", target],
+        cwd=ROOT,
+        env=environment(TMPDIR=str(folder), WIDGET_STORE_DATABASE_URL=url),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        text=True,
+    )
+    try:
+        eventually((tmp_path / "here-before").exists, "a workflow under test")
+        yield process, psutil.Process(process.pid).children(recursive=True)
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.slow("starts an application, and ends it")
+@pytest.mark.parametrize("ending", ["Ctrl-C", "SIGKILL"])
+def test_a_crash_test_that_is_ended_leaves_no_process_and_no_folder_behind(
+    ending: str, data_dir: Path, tmp_path: Path, new_database: Callable[[str], Database]
+) -> None:
+    with a_test_that_goes_on(data_dir, tmp_path, new_database("sqlite").url) as (process, family):
+        assert len(family) > 1, "the application's process is one of them"
+        if ending == "Ctrl-C":
+            os.killpg(process.pid, signal.SIGINT)
+        else:
+            process.kill()
+        _, said = process.communicate(timeout=60)
+        assert process.returncode in (INTERRUPTED if ending == "Ctrl-C" else {-signal.SIGKILL}), said
+        eventually(lambda: not any(lives(each) for each in family), "the end of all its processes")
+        eventually(lambda: not list(data_dir.iterdir()), "the end of its folders")
+
+
+# --- where no Jupyter is
+
+
+WITHOUT_JUPYTER = """
+import sys
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"IPython", "ipywidgets", "ipykernel", "nbformat", "pandas"} or "jupyter" in name:
+            raise ModuleNotFoundError(f"{name} is not installed")
+
+sys.meta_path.insert(0, Blocked())
+import importlib, pkgutil
+import widget_store.crashtest as room
+names = [each.name for each in pkgutil.walk_packages(room.__path__, room.__name__ + ".")]
+for name in names:
+    if not name.endswith("__main__"):
+        importlib.import_module(name)
+for name in room.__all__:
+    getattr(room, name)
+print(len(names))
+"""
+
+
+@pytest.mark.slow("imports all of the room in a Python of its own")
+def test_the_room_is_imported_where_no_jupyter_is_installed() -> None:
+    program = [sys.executable, "-c", WITHOUT_JUPYTER]
+    done = subprocess.run(program, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 15
