@@ -31,7 +31,7 @@ Test = Callable[..., Report]
 
 
 @pytest.fixture
-def crash(request: pytest.FixtureRequest, new_database: Callable[[str], Database]) -> Test:
+def crash(new_database: Callable[[str], Database]) -> Test:
     """Crash tests on a kind of database, one run at a time: the tests go side by side already."""
 
     def test(app: str, backend: str, *points: str) -> Report:

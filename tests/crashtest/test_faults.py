@@ -16,49 +16,35 @@ WORSE = "work w-1 ended as ERROR"
 TWICE = "table counter: has (n 2)"
 
 
-def verdicts(fault: str, settings: Settings, folder: Path, line: str, point: str) -> Report:
-    """What becomes of a step, with this fault at a crash point."""
-    workload = work(an_app(folder, line))
-    return crash_test(Plan((workload,), (point,), jobs=1, fault=FAULTS[fault]), settings)
+@pytest.fixture
+def a_server(new_database: Callable[[str], Database]) -> Settings:
+    return Settings(database_url=new_database("postgresql").url)
+
+
+def struck(fault: str, settings: Settings, folder: Path, where: str) -> Report:
+    """What becomes of a step, with this fault at a crash point of it."""
+    step, place = where.split()
+    workload = work(an_app(folder, f"{step}()"))
+    plan = Plan((workload,), (f"work/1.{step}/{place}",), jobs=1, fault=FAULTS[fault])
+    return crash_test(plan, settings)
 
 
 @pytest.mark.slow("starts applications, and lets a fault happen to each")
 @pytest.mark.parametrize(
-    ("fault", "survives", "point", "breaks", "its_point", "told"),
+    "case",
     [
-        ("kill", "add()", "work/1.add/effect/after", "add_in_a_step()", "work/1.add_in_a_step/effect/after", TWICE),
-        (
-            "fail",
-            "add_with_retries()",
-            "work/1.add_with_retries/effect/before",
-            "add()",
-            "work/1.add/effect/before",
-            WORSE,
-        ),
-        (
-            "take over",
-            "add()",
-            "work/1.add/effect/after",
-            "add_in_a_step()",
-            "work/1.add_in_a_step/effect/after",
-            TWICE,
-        ),
+        ("kill", "add effect/after", "add_in_a_step effect/after", TWICE),
+        ("fail", "add_with_retries effect/before", "add effect/before", WORSE),
+        ("take over", "add effect/after", "add_in_a_step effect/after", TWICE),
     ],
 )
 def test_an_application_survives_a_fault_that_another_does_not(
-    fault: str,
-    survives: str,
-    point: str,
-    breaks: str,
-    its_point: str,
-    told: str,
-    new_database: Callable[[str], Database],
-    tmp_path: Path,
+    case: tuple[str, str, str, str], a_server: Settings, tmp_path: Path
 ) -> None:
-    settings = Settings(database_url=new_database("postgresql").url)
-    safe = verdicts(fault, settings, tmp_path, survives, point)
+    fault, survives, breaks, told = case
+    safe = struck(fault, a_server, tmp_path, survives)
     assert [each.verdict for each in safe.results] == [Verdict.SAFE], safe.failures
-    broken = verdicts(fault, settings, tmp_path, breaks, its_point)
+    broken = struck(fault, a_server, tmp_path, breaks)
     assert [each.verdict for each in broken.results] == [Verdict.BROKEN], broken
     assert any(told in each for each in broken.results[0].violations), broken.results
 
@@ -67,9 +53,9 @@ def test_an_application_survives_a_fault_that_another_does_not(
 def test_a_transaction_survives_the_crash_of_the_database_and_sql_of_its_own_does_not(tmp_path: Path) -> None:
     """With retries, the plain step survives as well: its commit is lost before anybody has seen it."""
     crash, settings = "database crash", Settings()
-    safe = verdicts(crash, settings, tmp_path, "add()", "work/1.add/*/before")
+    safe = struck(crash, settings, tmp_path, "add */before")
     assert [each.verdict for each in safe.results] == [Verdict.SAFE] * 2, safe.failures
-    broken = verdicts(crash, settings, tmp_path, "add_in_a_step()", "work/1.add_in_a_step/effect/before")
+    broken = struck(crash, settings, tmp_path, "add_in_a_step effect/before")
     assert [each.verdict for each in broken.results] == [Verdict.BROKEN], broken
     assert any(WORSE in each for each in broken.results[0].violations), broken.results
 
@@ -80,7 +66,7 @@ def test_what_has_no_server_cannot_have_its_server_crashed(
 ) -> None:
     settings = Settings(database_url=new_database("sqlite").url)
     with pytest.raises(DatabaseUnavailable, match="SQLite has no server that could crash"):
-        verdicts("database crash", settings, tmp_path, "add()", "work/1.add/effect/before")
+        struck("database crash", settings, tmp_path, "add effect/before")
 
 
 @pytest.mark.parametrize(

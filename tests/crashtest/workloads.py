@@ -53,7 +53,6 @@ class Quote(Workload):
 class Reconciliation(Workload):
     app = "apps/reconcile.py"
     on_launch = "on_launch"
-    ignore = ("reconcile()",)
 
     def set_up(self, db: sa.Connection) -> None:
         db.execute(sa.text("CREATE TABLE invoices (id INTEGER PRIMARY KEY, paid INTEGER)"))

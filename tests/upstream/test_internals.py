@@ -63,11 +63,15 @@ def test_the_bodies_of_steps_are_run_inside_of_what_is_put_around_them(told: Tol
     assert told["results"] == [1, 4, 3, 2, 5], "and a step returns what it did"
 
 
-def test_dbos_has_a_queue_for_what_it_recovers(tmp_path: Path) -> None:
+def test_dbos_has_a_queue_for_what_it_recovers() -> None:
     from dbos import _core, _queue, _sys_db, _utils
 
-    names = {value for module in (_core, _queue, _sys_db, _utils) for value in vars(module).values()
-             if isinstance(value, str)}
+    names = {
+        value
+        for module in (_core, _queue, _sys_db, _utils)
+        for value in vars(module).values()
+        if isinstance(value, str)
+    }
     assert dbos_internals.INTERNAL_QUEUE in names
 
 

@@ -116,7 +116,7 @@ def _report(plan: Plan, recorded: list[Result], results: list[Result], seconds: 
         results,
         seconds,
         target=plan.workloads[0].target if plan.target is None else plan.target,
-        never_met=[pattern for pattern in plan.points if not any(fits(point, pattern) for point in met)],
+        never_met=[each for each in plan.points if plan.points != ALL and not any(fits(point, each) for point in met)],
         never_seen=[each for workload in plan.workloads for each in workload.sometimes if each not in seen],
         untried=[name for name, points in wanted.items() if not points and plan.points == ALL],
     )

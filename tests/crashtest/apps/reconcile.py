@@ -9,6 +9,11 @@ from dbos import DBOS, SQLAlchemyDatasource
 DBOS(config={"name": "invoices", "system_database_url": os.environ["DBOS_SYSTEM_DATABASE_URL"]})
 invoices = SQLAlchemyDatasource.create(os.environ["DATABASE_URL"])
 
+PAY = (
+    "UPDATE invoices SET paid = paid + (SELECT amount FROM payments WHERE id = :payment)"
+    " WHERE id = (SELECT invoice FROM payments WHERE id = :payment)"
+)
+
 
 def on_launch() -> None:
     DBOS.apply_schedules([{"schedule_name": "nightly", "workflow_fn": reconcile, "schedule": "0 3 * * *"}])
@@ -22,19 +27,15 @@ def open_payments() -> list[int]:
 
 @invoices.transaction
 def book(payment: int) -> None:
-    amount = "(SELECT amount FROM payments WHERE id = :payment)"
-    invoice = "(SELECT invoice FROM payments WHERE id = :payment)"
     session = invoices.sql_session()
-    session.execute(sa.text(f"UPDATE invoices SET paid = paid + {amount} WHERE id = {invoice}"), {"payment": payment})
+    session.execute(sa.text(PAY), {"payment": payment})
     session.execute(sa.text("UPDATE payments SET booked = 1 WHERE id = :payment"), {"payment": payment})
 
 
 @DBOS.workflow()
-def reconcile(_at: datetime, _context: object) -> int:
-    payments = open_payments()
-    for payment in payments:
+def reconcile(_at: datetime, _context: object) -> None:
+    for payment in open_payments():
         book(payment)
-    return len(payments)
 
 
 if __name__ == "__main__":

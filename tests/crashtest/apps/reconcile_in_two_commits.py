@@ -1,6 +1,8 @@
 """A reconciliation that is one plain step of two commits a payment: what was added and not marked is added again.
 
-broken at: X
+broken at: reconcile/1.book_all/effect/after
+broken at: reconcile/1.book_all/effect/after#[35]
+broken at: reconcile/1.book_all/effect/before#[246]
 """
 
 import os
@@ -18,7 +20,7 @@ def on_launch() -> None:
 
 
 @DBOS.step()
-def book_all() -> int:
+def book_all() -> None:
     with engine.connect() as connection:
         payments = connection.execute(sa.text("SELECT * FROM payments WHERE booked = 0 ORDER BY id")).all()
     for payment, invoice, amount, _ in payments:
@@ -27,12 +29,11 @@ def book_all() -> int:
             connection.execute(sa.text(more), {"invoice": invoice, "amount": amount})
         with engine.begin() as connection:
             connection.execute(sa.text("UPDATE payments SET booked = 1 WHERE id = :payment"), {"payment": payment})
-    return len(payments)
 
 
 @DBOS.workflow()
-def reconcile(_at: datetime, _context: object) -> int:
-    return book_all()
+def reconcile(_at: datetime, _context: object) -> None:
+    book_all()
 
 
 if __name__ == "__main__":
