@@ -148,10 +148,9 @@ class Lives:
             while life.process.is_alive() and time.monotonic() < deadline and self._has_more_to_come(life):
                 life.process.join(LOOK_AGAIN_SECONDS)
             self._hear(life)
-            if life.process.is_alive():
-                return False
-            self._bury(life)
-            return True
+            if died := not life.process.is_alive():
+                self._bury(life)
+            return died
 
     def kill(self) -> None:
         """End the process, whoever waits for its answer: nothing more will be asked of it."""
