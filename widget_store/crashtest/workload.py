@@ -39,8 +39,9 @@ class Workload:
         environment: More environment variables.
         outside: The environment variable from which it takes the URL of a service outside of its database. There the
             crash test listens, answers with `answer`, and records: an effect that is there twice is a difference.
-        ignore: What is left out when a run is compared with one that nothing disturbed: `table.column`; `table`; and
-            `workflow()` for the result of a workflow. Columns with times and random UUIDs are left out in any case.
+        ignore: What is left out when a run is compared with one that nothing disturbed: `table`; `table.column`;
+            `workflow()` for the result of a workflow; `event key` for the value of an event. Columns with times, and
+            random UUIDs, are left out in any case.
         may_fail: Names of workflows that may end with an error.
         sometimes: What some run must see, with `saw`. A search in which none does has tried too little, and fails.
         only: A pattern of the crash points that this workload is about.
