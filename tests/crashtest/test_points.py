@@ -27,6 +27,8 @@ from widget_store.crashtest.points import CrashPoints
         ("REPLACE INTO payments VALUES (1)", ("REPLACE", "payments")),
         ("MERGE INTO payments USING reports ON true WHEN MATCHED THEN DO NOTHING", ("MERGE", "payments")),
         ("TRUNCATE TABLE payments", ("TRUNCATE", "payments")),
+        ("COPY payments (id) FROM STDIN", ("COPY", "payments")),
+        ("COPY payments TO STDOUT", None),
         ("SELECT replace(name, 'a', 'b') FROM payments", None),
         ("SELECT 1 FROM queue FOR UPDATE SKIP LOCKED", None),
         ("SELECT last_update FROM orders", None),

@@ -16,6 +16,7 @@ _TABLE = r"(?:\"?\w+\"?\.)?\"?(\w+)\"?"
 _WRITE = re.compile(
     rf"\b(?:(INSERT|REPLACE|MERGE)(?:\s+OR\s+\w+)?\s+INTO\s+{_TABLE}"
     rf"|(TRUNCATE)(?:\s+TABLE)?\s+{_TABLE}"
+    rf"|(COPY)\s+{_TABLE}(?:\s*\([^)]*\))?\s+FROM\b"
     rf"|(DELETE)\s+FROM\s+{_TABLE}"
     rf"|(UPDATE)\s+{_TABLE}(?:\s+(?:AS\s+)?\w+)?\s+SET\b)",
     re.IGNORECASE,

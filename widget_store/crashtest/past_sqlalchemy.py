@@ -4,6 +4,7 @@ SQLAlchemy tells of its own. What these drivers have for everybody to call is re
 """
 
 import contextlib
+import re
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -20,13 +21,16 @@ Around = Callable[[list[str]], contextlib.AbstractContextManager[None]]
 _sqlalchemys: "WeakSet[Any]" = WeakSet()
 _uncommitted: "WeakKeyDictionary[Any, list[str]]" = WeakKeyDictionary()
 _ENDS = ("COMMIT", "END")
+_UNDOES = re.compile(r"\s*(ROLLBACK|ABORT)\b(?!.*\bTO\b)", re.IGNORECASE | re.DOTALL)
 
 
 def watch_drivers(around: Around) -> None:
     """Let each commit of a connection that is not SQLAlchemy's happen in a context manager."""
     event.listen(sa.pool.Pool, "connect", _leave_to_sqlalchemy)
-    _watch_psycopg(around)
-    _watch_psycopg_async(around)
+    _watch_psycopg_cursors(around)
+    _watch_psycopg_connections(around)
+    _watch_async_cursors(around)
+    _watch_async_connections(around)
     _watch_sqlite(around)
 
 
@@ -46,6 +50,9 @@ def _statement(around: Around, connection: Any, query: object, commits_by_itself
     elif text.lstrip().upper().startswith(_ENDS):
         with around(_uncommitted.pop(connection, [])):
             yield
+    elif _UNDOES.match(text):
+        _forget(connection)
+        yield
     elif commits_by_itself:
         with around([text]):
             yield
@@ -60,11 +67,26 @@ def _commit(around: Around, connection: Any) -> contextlib.AbstractContextManage
     return around(_uncommitted.pop(connection, []))
 
 
+def _forget(connection: Any) -> None:
+    """What was not committed never will be."""
+    _uncommitted.pop(connection, None)
+
+
+@contextlib.contextmanager
+def _forgotten_if_it_fails(connection: Any, is_outermost: bool) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        if is_outermost:
+            _forget(connection)
+        raise
+
+
 def _is_idle(connection: Any) -> bool:
     return bool(connection.info.transaction_status == TransactionStatus.IDLE)
 
 
-def _watch_psycopg(around: Around) -> None:
+def _watch_psycopg_cursors(around: Around) -> None:
     def told(run: Callable[..., Any]) -> Callable[..., Any]:
         def execute(self: Any, query: Any, *args: Any, **kwargs: Any) -> Any:
             alone = self.connection.autocommit and _is_idle(self.connection)
@@ -73,29 +95,48 @@ def _watch_psycopg(around: Around) -> None:
 
         return execute
 
+    plain_copy = psycopg.Cursor.copy
+
+    @contextlib.contextmanager
+    def copy(self: Any, query: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        alone = self.connection.autocommit and _is_idle(self.connection)
+        with _statement(around, self.connection, query, alone), plain_copy(self, query, *args, **kwargs) as rows:
+            yield rows
+
+    patched: Any = psycopg.Cursor
+    patched.copy = copy
+    for name in ("execute", "executemany"):
+        setattr(patched, name, told(getattr(patched, name)))
+
+
+def _watch_psycopg_connections(around: Around) -> None:
     plain_commit, plain_transaction = psycopg.Connection.commit, psycopg.Connection.transaction
+    plain_rollback = psycopg.Connection.rollback
 
     def commit(self: Any) -> None:
         with _commit(around, self):
             plain_commit(self)
+
+    def rollback(self: Any) -> None:
+        _forget(self)
+        plain_rollback(self)
 
     @contextlib.contextmanager
     def transaction(self: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
         is_outermost = _is_idle(self)
         with contextlib.ExitStack() as stack:  # left in the other order: the commit is inside of what is around it
             inner = stack.enter_context(plain_transaction(self, *args, **kwargs))
-            yield inner
+            with _forgotten_if_it_fails(self, is_outermost):
+                yield inner
             if is_outermost:
                 with _commit(around, self):
                     stack.close()
 
     patched: Any = psycopg.Connection
-    patched.commit, patched.transaction = commit, transaction
-    for name in ("execute", "executemany"):
-        setattr(psycopg.Cursor, name, told(getattr(psycopg.Cursor, name)))
+    patched.commit, patched.rollback, patched.transaction = commit, rollback, transaction
 
 
-def _watch_psycopg_async(around: Around) -> None:
+def _watch_async_cursors(around: Around) -> None:
     def told(run: Callable[..., Any]) -> Callable[..., Any]:
         async def execute(self: Any, query: Any, *args: Any, **kwargs: Any) -> Any:
             alone = self.connection.autocommit and _is_idle(self.connection)
@@ -104,26 +145,46 @@ def _watch_psycopg_async(around: Around) -> None:
 
         return execute
 
+    plain_copy = psycopg.AsyncCursor.copy
+
+    @contextlib.asynccontextmanager
+    async def copy(self: Any, query: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        alone = self.connection.autocommit and _is_idle(self.connection)
+        with _statement(around, self.connection, query, alone):
+            async with plain_copy(self, query, *args, **kwargs) as rows:
+                yield rows
+
+    patched: Any = psycopg.AsyncCursor
+    patched.copy = copy
+    for name in ("execute", "executemany"):
+        setattr(patched, name, told(getattr(patched, name)))
+
+
+def _watch_async_connections(around: Around) -> None:
     plain_commit, plain_transaction = psycopg.AsyncConnection.commit, psycopg.AsyncConnection.transaction
+    plain_rollback = psycopg.AsyncConnection.rollback
 
     async def commit(self: Any) -> None:
         with _commit(around, self):
             await plain_commit(self)
+
+    async def rollback(self: Any) -> None:
+        _forget(self)
+        await plain_rollback(self)
 
     @contextlib.asynccontextmanager
     async def transaction(self: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
         is_outermost = _is_idle(self)
         async with contextlib.AsyncExitStack() as stack:
             inner = await stack.enter_async_context(plain_transaction(self, *args, **kwargs))
-            yield inner
+            with _forgotten_if_it_fails(self, is_outermost):
+                yield inner
             if is_outermost:
                 with _commit(around, self):
                     await stack.aclose()
 
     patched: Any = psycopg.AsyncConnection
-    patched.commit, patched.transaction = commit, transaction
-    for name in ("execute", "executemany"):
-        setattr(psycopg.AsyncCursor, name, told(getattr(psycopg.AsyncCursor, name)))
+    patched.commit, patched.rollback, patched.transaction = commit, rollback, transaction
 
 
 def _watch_sqlite(around: Around) -> None:
@@ -145,7 +206,18 @@ def _sqlite_cursor(around: Around) -> type[sqlite3.Cursor]:
             with _statement(around, self.connection, query, _is_alone(self.connection)):
                 return super().executemany(query, *args)
 
+        def executescript(self, script: str) -> Any:
+            with around([*_uncommitted.pop(self.connection, []), *script.split(";")]):  # it commits what was before
+                return super().executescript(script)
+
     return Cursor
+
+
+def _by_a_cursor(name: str) -> Callable[..., Any]:
+    def run(self: sqlite3.Connection, *args: Any) -> Any:
+        return getattr(self.cursor(), name)(*args)
+
+    return run
 
 
 def _sqlite_connection(around: Around, cursors: type[sqlite3.Cursor]) -> type[sqlite3.Connection]:
@@ -153,19 +225,20 @@ def _sqlite_connection(around: Around, cursors: type[sqlite3.Cursor]) -> type[sq
         def cursor(self, factory: Any = cursors) -> Any:
             return super().cursor(factory)
 
-        def execute(self, query: str, *args: Any) -> Any:
-            return self.cursor().execute(query, *args)
-
-        def executemany(self, query: str, *args: Any) -> Any:
-            return self.cursor().executemany(query, *args)
+        execute, executemany, executescript = map(_by_a_cursor, ("execute", "executemany", "executescript"))
 
         def commit(self) -> None:
             with _commit(around, self):
                 super().commit()
 
+        def rollback(self) -> None:
+            _forget(self)
+            super().rollback()
+
         def __exit__(self, kind: Any, *rest: Any) -> Any:
             if kind is None:
                 self.commit()
+            _forget(self)
             return super().__exit__(kind, *rest)
 
     return Connection
