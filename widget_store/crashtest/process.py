@@ -22,6 +22,7 @@ LOOK_AGAIN_SECONDS = 0.01
 _LAST_POINT_WITHIN_SECONDS = 2.0
 _QUIET_SECONDS = 0.2
 _DEATHS_OF_ITS_OWN = 5
+_IF_IT_BLOCKS = 'What it does for ever, such as to serve, belongs behind `if __name__ == "__main__":`.'
 _LAST_LINES = 4_000  # bytes of what an application has printed
 
 
@@ -293,7 +294,7 @@ def prepare(application: Application, place: Place, *, processes: Processes, pri
     theirs.close()
     try:
         if not ours.poll(within):
-            return f"it was not ready within {within:g} s"
+            return f"it was not ready within {within:g} s. {_IF_IT_BLOCKS}"
         kind, what = ours.recv()
         return "" if kind == "ready" else str(what)
     except EOFError:

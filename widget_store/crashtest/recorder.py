@@ -12,6 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from uuid import uuid4
 
+from widget_store.plain_text import failure_in_words
+
 KEY = "Idempotency-Key"
 """The header by which a call is known again."""
 _LARGEST_BODY = 1_000_000
@@ -53,21 +55,32 @@ class Answer:
     body: Any
 
 
-class _Log:
-    """What one run has called."""
+class Log:
+    """What one run has called.
+
+    Attributes:
+        effects: The calls that were answered, without those that were refused.
+        failures: A sentence for each call on which the answer raised.
+    """
 
     def __init__(self, answer: Callable[[Request], Answer]) -> None:
         self.effects: list[Request] = []
+        self.failures: list[str] = []
         self._answer = answer
         self._known: dict[str, Answer] = {}
         self._one_at_a_time = threading.Lock()
 
     def take(self, method: str, path: str, body: Any, key: str) -> Answer:
+        """Answer a call, and note it; one with a known key is the one before."""
         with self._one_at_a_time:
             if key in self._known:
                 return self._known[key]
             request = Request(len(self.effects) + 1, method, path, body, key)
-            answer = self._answer(request)
+            try:
+                answer = self._answer(request)
+            except Exception as failure:  # noqa: BLE001 - somebody's own, and its mistake is told as what it is
+                self.failures.append(f"answer: raised {failure_in_words(failure)}")
+                return Answer(500, {"detail": self.failures[-1]})
             if answer.status < 400:  # what was refused has no effect
                 self.effects.append(request)
             if key:
@@ -79,7 +92,7 @@ class Recorder:
     """Listens on the loopback interface, for all runs of a crash test: each has a path of its own."""
 
     def __init__(self) -> None:
-        self._logs: dict[str, _Log] = {}
+        self._logs: dict[str, Log] = {}
         handler = type("Handler", (_Handler,), {"logs": self._logs})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
@@ -90,18 +103,18 @@ class Recorder:
         self._server.server_close()
 
     @contextlib.contextmanager
-    def for_a_run(self, answer: Callable[[Request], Answer]) -> Iterator[tuple[str, list[Request]]]:
-        """The URL for one run, and what is called there: the list grows."""
+    def for_a_run(self, answer: Callable[[Request], Answer]) -> Iterator[tuple[str, Log]]:
+        """The URL for one run, and what is called there: it grows."""
         name = uuid4().hex
-        log = self._logs[name] = _Log(answer)
+        log = self._logs[name] = Log(answer)
         try:
-            yield f"http://127.0.0.1:{self._server.server_address[1]}/{name}", log.effects
+            yield f"http://127.0.0.1:{self._server.server_address[1]}/{name}", log
         finally:
             del self._logs[name]
 
 
 class _Handler(BaseHTTPRequestHandler):
-    logs: dict[str, _Log]
+    logs: dict[str, Log]
 
     def _respond(self) -> None:
         _, run, *path = self.path.split("/")

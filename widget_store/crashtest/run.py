@@ -15,7 +15,7 @@ from widget_store.crashtest.application import Place
 from widget_store.crashtest.faults import DATABASE_CRASH, TAKE_OVER, Fault, Kill
 from widget_store.crashtest.oracle import Outcome
 from widget_store.crashtest.process import LOOK_AGAIN_SECONDS, CanNotStart, Hung, Lives, Stopped, prepare
-from widget_store.crashtest.recorder import Recorder, Request
+from widget_store.crashtest.recorder import Log, Recorder
 from widget_store.crashtest.results import Result, Verdict
 from widget_store.crashtest.workload import App, Workload
 from widget_store.databases import Database
@@ -139,10 +139,10 @@ def run(
     started = time.monotonic()
     with contextlib.ExitStack() as stack:
         database = stack.enter_context(rig.databases.copy())
-        outside, effects = stack.enter_context(rig.recorder.for_a_run(workload.answer))
-        place = Place(database, run=outside.rpartition("/")[2], outside=outside)
-        workload = workload.for_one_run(place)
-        this = _Run(rig, workload, points, place, effects, look)
+        workload = workload.for_one_run(Place(database))
+        outside, log = stack.enter_context(rig.recorder.for_a_run(workload.answer))
+        place = workload.place = Place(database, run=outside.rpartition("/")[2], outside=outside)
+        this = _Run(rig, workload, points, place, log, look)
         with rig.running(this.lives):
             this.play()
         left = this.judge(undisturbed)
@@ -169,7 +169,7 @@ class _Run:
     workload: Workload
     points: tuple[str, ...]
     place: Place
-    effects: list[Request]
+    log: Log
     look: Look
     verdict: Verdict = Verdict.SAFE
     violations: list[str] = field(default_factory=list)
@@ -216,11 +216,11 @@ class _Run:
         self.violations[:0] = self._deaths_of_its_own()
         if self.workload.compares:
             database = self.place.database
-            left = oracle.outcome(database, self.effects, self.workload.ignore)
+            left = oracle.outcome(database, self.log.effects, self.workload.ignore)
             self.violations += oracle.failed_workflows(database, self.workload.may_fail)
             if undisturbed is not None and self.rig.fault.is_like_undisturbed:
                 self.violations += oracle.differences(undisturbed, left)
-        self.violations += self._broken_rules()
+        self.violations += [*self.log.failures, *self._broken_rules()]
         if self.violations:
             self.verdict = Verdict.BROKEN
         elif self.lives.points_left:
