@@ -14,11 +14,12 @@ from xml.etree import ElementTree as ET
 import httpx
 import psutil
 import pytest
+import sqlalchemy as sa
 
 from tests.crashtest.small import BROKEN, SAFE, Work, a_workload_file, an_app, work
 from tests.support import INTERRUPTED, ROOT, command, environment, eventually, lives
 from widget_store.crashtest import App, Plan, Report, Result, Verdict, Workload, crash_test
-from widget_store.crashtest.recorder import Answer, Recorder
+from widget_store.crashtest.recorder import Answer, Recorder, Request
 from widget_store.databases import Database
 from widget_store.errors import AppFileError
 from widget_store.settings import Settings
@@ -117,7 +118,7 @@ def test_two_undisturbed_runs_with_a_random_value_in_a_table_differ_and_it_is_na
     app = an_app(tmp_path, "add()", before=f"ADD = sa.text({random_value!r})")
     result = undisturbed(crash(work(app)))
     assert result.verdict == Verdict.BROKEN
-    assert "two undisturbed runs differ: table luck" in result.violations[0]
+    assert "the second of two undisturbed runs differs: table luck" in result.violations[0]
     assert "name it in `ignore`" in result.violations[-1]
     assert undisturbed(crash(work(app, ignore=("luck.number",)), *NONE)).verdict == Verdict.SAFE
 
@@ -191,14 +192,75 @@ def test_an_effect_is_noted_once_for_a_key_again_without_one_and_not_when_it_was
             recorder.for_a_run(lambda request: Answer(402 if request.path == "/no" else 200, request.number)) as a_run,
             recorder.for_a_run(lambda request: Answer(200, request.number)) as (_other, others),
         ):
-            url, effects = a_run
+            url, log = a_run
             for path, key in [("/a", "k-1"), ("/a", "k-1"), ("/b", ""), ("/b", ""), ("/no", "")]:
                 httpx.post(f"{url}{path}", headers={"Idempotency-Key": key} if key else {})
-            assert [(each.path, each.key) for each in effects] == [("/a", "k-1"), ("/b", ""), ("/b", "")]
-            assert others == []
+            assert [(each.path, each.key) for each in log.effects] == [("/a", "k-1"), ("/b", ""), ("/b", "")]
+            assert others.effects == []
         assert httpx.get(url).status_code == 404
     finally:
         recorder.close()
+
+
+@STARTS
+def test_an_answer_that_raises_is_told(crash: Test, tmp_path: Path) -> None:
+    class Clumsy(Work):
+        def answer(self, request: Request) -> Answer:
+            raise KeyError(request.path)
+
+    clumsy = Clumsy()
+    clumsy.app = an_app(tmp_path, "say('hello')")
+    result = undisturbed(crash(clumsy))
+    assert result.verdict == Verdict.BROKEN
+    assert any("answer: raised KeyError: '/hello'" in each for each in result.violations), result.violations
+
+
+@STARTS
+def test_each_run_answers_with_a_copy_of_the_workload_that_may_remember_and_see(crash: Test, tmp_path: Path) -> None:
+    class Counting(Work):
+        sometimes = ("a call",)
+        calls = 0
+
+        def answer(self, _request: Request) -> Answer:
+            self.calls += 1
+            self.saw("a call")
+            return Answer(200, {"number": self.calls})
+
+    counting = Counting()
+    counting.app = an_app(tmp_path, "return say('hello')")
+    report = crash(counting, "work/*/checkpoint/after")
+    assert [each.verdict for each in [*report.recorded, *report.results]] == [Verdict.SAFE] * 2, report.failures
+    assert (report.never_seen, counting.calls) == ([], 0)
+
+
+# --- tables wherever they are
+
+
+@STARTS
+def test_tables_in_a_schema_of_their_own_are_compared_too(crash: Test, tmp_path: Path) -> None:
+    class InASchema(Work):
+        def set_up(self, db: sa.Connection) -> None:
+            db.execute(sa.text("CREATE SCHEMA bank"))
+            db.execute(sa.text("CREATE TABLE bank.counter (n INTEGER)"))
+            db.execute(sa.text("INSERT INTO bank.counter VALUES (0)"))
+
+    in_a_schema = InASchema()
+    in_a_schema.app = an_app(tmp_path, *BROKEN)
+    in_a_schema.app.write_text(in_a_schema.app.read_text().replace("UPDATE counter", "UPDATE bank.counter"))
+    report = crash(in_a_schema, "work/1.*/effect/after", backend="postgresql")
+    assert [each.violations[0].partition(",")[0] for each in report.failures] == [
+        "table bank.counter: has (n 2)",
+    ]
+
+
+@STARTS
+def test_an_application_that_names_another_schema_for_dbos_is_not_looked_for_in_the_wrong_one(
+    crash: Test, tmp_path: Path
+) -> None:
+    app = an_app(tmp_path, *BROKEN)
+    app.write_text(app.read_text().replace('{"name": "small",', '{"name": "small", "dbos_system_schema": "other",'))
+    report = crash(work(app), "work/1.*/effect/after", backend="postgresql")
+    assert [each.verdict for each in report.results] == [Verdict.BROKEN], report.recorded
 
 
 # --- the command

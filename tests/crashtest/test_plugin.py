@@ -54,7 +54,7 @@ def test_each_crash_point_is_a_test_and_a_failure_says_how_to_see_it_again(
     assert done.returncode == 1, done.stdout
     assert "2 passed" in done.stdout, done.stdout
     assert "1 failed" in done.stdout, done.stdout
-    assert f"widget-store crash-test {file}::OneCall --point " in done.stdout
+    assert f'widget-store crash-test "{file}::OneCall" --point "work/1.add_in_a_step/effect/after"' in done.stdout
     assert "table counter: has (n 2), which a run without a crash has not" in done.stdout
     cases = ET.parse(tmp_path / "junit.xml").iter("testcase")  # noqa: S314 - our own
     places = ("undisturbed", "work/1.add_in_a_step/effect/before", "work/1.add_in_a_step/effect/after")
@@ -97,8 +97,17 @@ def test_an_application_that_is_broken_without_a_crash_is_one_failed_test(run_py
     an_app(tmp_path, "raise ValueError('the account is closed')")
     a_workload_file(tmp_path)
     done = run_pytest("-k", "undisturbed")
-    assert done.returncode == 1
+    assert done.returncode == 1, done.stdout
     assert "the account is closed" in done.stdout
+
+
+def test_a_workload_that_asks_for_nothing_is_an_error(run_pytest: Pytest, tmp_path: Path) -> None:
+    an_app(tmp_path, *SAFE)
+    file = a_workload_file(tmp_path)
+    file.write_text(file.read_text().replace('app.start("work", "w-1")', "pass"))
+    done = run_pytest()
+    assert done.returncode not in (0, 5), done.stdout
+    assert "OneCall has no crash point like *. Its crash points:" in done.stdout + done.stderr
 
 
 def test_an_application_that_is_not_there_fails_the_session(run_pytest: Pytest, tmp_path: Path) -> None:

@@ -29,6 +29,8 @@ _MOST_TOLD = 3
 _LONGEST = 200
 _SCHEDULED = "sched-"
 
+_NOT_ITS_OWN = {"dbos", "information_schema", "pg_catalog"}
+
 Rows = Counter[str]
 
 
@@ -107,10 +109,18 @@ def _listed(rows: Rows) -> str:
 
 def _tables(connection: sa.Connection, ignore: set[str]) -> dict[str, Rows]:
     metadata = sa.MetaData()
-    metadata.reflect(connection, resolve_fks=False)
-    tables = [table for table in metadata.sorted_tables if table.name not in _OF_DBOS | ignore]
-    numbers = {table.name: _places(connection, table) for table in tables}
-    return {f"table {table.name}": Counter(_rows(connection, table, numbers, ignore)) for table in tables}
+    for schema in _schemas(connection):
+        metadata.reflect(connection, schema, resolve_fks=False)
+    tables = [table for table in metadata.sorted_tables if not {table.name, table.fullname} & (_OF_DBOS | ignore)]
+    numbers = {table.fullname: _places(connection, table) for table in tables}
+    return {f"table {table.fullname}": Counter(_rows(connection, table, numbers, ignore)) for table in tables}
+
+
+def _schemas(connection: sa.Connection) -> list[str | None]:
+    """Where an application has its tables: the default schema, and those of its own."""
+    inspector = sa.inspect(connection)
+    others = set(inspector.get_schema_names()) - {inspector.default_schema_name, *_NOT_ITS_OWN}
+    return [None, *sorted(others)]
 
 
 def _places(connection: sa.Connection, table: sa.Table) -> dict[Any, int]:
@@ -147,15 +157,15 @@ def _rows(
 
 def _is_left_out(column: sa.Column[Any], ignore: set[str]) -> bool:
     is_a_time = isinstance(column.type, sa.DateTime | sa.Time | sa.Date | sa.Interval)
-    return is_a_time or f"{column.table.name}.{column.name}" in ignore
+    return is_a_time or bool({f"{column.table.name}.{column.name}", str(column)} & ignore)
 
 
 def _numbered(value: Any, column: sa.Column[Any], numbers: dict[str, dict[Any, int]]) -> Any:
     """A counted key, or a reference to one, by its place."""
     for reference in column.foreign_keys:
-        table = reference.target_fullname.split(".")[-2]
+        table = reference.target_fullname.rpartition(".")[0]
         return numbers.get(table, {}).get(value, value)
-    return numbers[column.table.name].get(value, value) if column.primary_key else value
+    return numbers[column.table.fullname].get(value, value) if column.primary_key else value
 
 
 # --- workflows and their events

@@ -140,6 +140,7 @@ def _settings(place: Place, system: sa.Engine) -> DBOSConfig:
     return {
         "system_database_url": place.database.system_url,
         "system_database_engine": system,
+        "dbos_system_schema": "dbos",
         "executor_id": place.executor,
         "application_version": VERSION,
         "log_level": "WARNING",
