@@ -169,6 +169,30 @@ def test_what_is_to_be_seen_sometimes_and_never_is_fails_the_search(crash: Test,
     assert (report.never_seen, report.failures, report.is_safe) == (["a refund"], [], False)
 
 
+@STARTS
+def test_a_schedule_that_goes_on_by_itself_comes_to_rest(crash: Test, tmp_path: Path) -> None:
+    class Ticking(Work):
+        on_launch = "start_the_clock"
+
+        def drive(self, app: App) -> None:
+            app.wait()
+            self.saw("drive came to its end")
+
+    ticking = Ticking()
+    ticking.app = an_app(
+        tmp_path,
+        *SAFE,
+        before="@DBOS.workflow()\n"
+        "def tick(at, context):\n"
+        "    pass\n\n"
+        "def start_the_clock():\n"
+        "    DBOS.apply_schedules([{'schedule_name': 's', 'workflow_fn': tick, 'schedule': '* * * * * *'}])\n",
+    )
+    result = undisturbed(crash(ticking, *NONE))
+    assert result.verdict != Verdict.HUNG, result
+    assert not any("ended as" in each for each in result.violations), result.violations
+
+
 # --- effects outside
 
 

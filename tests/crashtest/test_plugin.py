@@ -14,7 +14,9 @@ from tests.support import PATIENCE_SECONDS, ROOT, environment
 from widget_store.databases import Database
 
 pytestmark = pytest.mark.slow("starts a pytest, which starts applications")
-SIDE_BY_SIDE = pytest.mark.parametrize("xdist", [(), ("-n", "2")], ids=["alone", "side by side"])
+THOROUGH = pytest.mark.thorough("one of many sessions of pytest, of seconds each")
+NIGHTLY = pytest.mark.nightly("very much like the one in one process")
+ALONE, SIDE_BY_SIDE = pytest.param((), id="alone"), ("-n", "2")
 Pytest = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -44,7 +46,7 @@ def _is_installed() -> bool:
     return any(each.value == "widget_store.crashtest.plugin" for each in entry_points(group="pytest11"))
 
 
-@SIDE_BY_SIDE
+@pytest.mark.parametrize("xdist", [ALONE, pytest.param(SIDE_BY_SIDE, id="side by side", marks=THOROUGH)])
 def test_each_crash_point_is_a_test_and_a_failure_says_how_to_see_it_again(
     run_pytest: Pytest, tmp_path: Path, xdist: tuple[str, ...]
 ) -> None:
@@ -61,7 +63,8 @@ def test_each_crash_point_is_a_test_and_a_failure_says_how_to_see_it_again(
     assert {each.get("name") for each in cases} == {f"test_no_crash_matters[{each}]" for each in places}
 
 
-@SIDE_BY_SIDE
+@THOROUGH
+@pytest.mark.parametrize("xdist", [ALONE, pytest.param(SIDE_BY_SIDE, id="side by side")])
 def test_what_no_run_has_seen_fails_the_session(run_pytest: Pytest, tmp_path: Path, xdist: tuple[str, ...]) -> None:
     an_app(tmp_path, *SAFE)
     a_workload_file(tmp_path, "sometimes = ('a refund',)", "only = '*/effect/*'")
@@ -71,7 +74,8 @@ def test_what_no_run_has_seen_fails_the_session(run_pytest: Pytest, tmp_path: Pa
     assert done.returncode == 1
 
 
-@SIDE_BY_SIDE
+@THOROUGH
+@pytest.mark.parametrize("xdist", [ALONE, pytest.param(SIDE_BY_SIDE, id="side by side", marks=NIGHTLY)])
 def test_what_a_run_has_seen_is_enough(run_pytest: Pytest, tmp_path: Path, xdist: tuple[str, ...]) -> None:
     an_app(tmp_path, *SAFE)
     check = "def check(self, db): self.saw('a refund'); return ()"
@@ -80,7 +84,8 @@ def test_what_a_run_has_seen_is_enough(run_pytest: Pytest, tmp_path: Path, xdist
     assert (done.returncode, "no run has seen" in done.stdout) == (0, False), done.stdout
 
 
-@SIDE_BY_SIDE
+@THOROUGH
+@pytest.mark.parametrize("xdist", [ALONE, pytest.param(SIDE_BY_SIDE, id="side by side", marks=NIGHTLY)])
 def test_crash_points_that_are_not_there_are_an_error_with_those_that_are(
     run_pytest: Pytest, tmp_path: Path, xdist: tuple[str, ...]
 ) -> None:
@@ -93,6 +98,7 @@ def test_crash_points_that_are_not_there_are_an_error_with_those_that_are(
     assert "work/1.add/effect/before" in said
 
 
+@THOROUGH
 def test_an_application_that_is_broken_without_a_crash_is_one_failed_test(run_pytest: Pytest, tmp_path: Path) -> None:
     an_app(tmp_path, "raise ValueError('the account is closed')")
     a_workload_file(tmp_path)
@@ -101,6 +107,7 @@ def test_an_application_that_is_broken_without_a_crash_is_one_failed_test(run_py
     assert "the account is closed" in done.stdout
 
 
+@THOROUGH
 def test_a_workload_that_asks_for_nothing_is_an_error(run_pytest: Pytest, tmp_path: Path) -> None:
     an_app(tmp_path, *SAFE)
     file = a_workload_file(tmp_path)
@@ -110,6 +117,7 @@ def test_a_workload_that_asks_for_nothing_is_an_error(run_pytest: Pytest, tmp_pa
     assert "OneCall has no crash point like *. Its crash points:" in done.stdout + done.stderr
 
 
+@THOROUGH
 def test_an_application_that_is_not_there_fails_the_session(run_pytest: Pytest, tmp_path: Path) -> None:
     a_workload_file(tmp_path)
     done = run_pytest()
@@ -117,6 +125,7 @@ def test_an_application_that_is_not_there_fails_the_session(run_pytest: Pytest, 
     assert "OneCall can't be tested: There is no Python file" in done.stdout + done.stderr
 
 
+@THOROUGH
 def test_a_test_without_the_argument_crash_is_told_so(run_pytest: Pytest, tmp_path: Path) -> None:
     an_app(tmp_path, *SAFE)
     file = a_workload_file(tmp_path)
