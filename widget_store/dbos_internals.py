@@ -91,6 +91,20 @@ def look_at_queues_every(seconds: float) -> None:
     Queue.__init__ = with_short_interval  # type: ignore[method-assign]
 
 
+def look_for_results_every(seconds: float) -> None:
+    """Let whoever waits for another workflow's result look for it so often, if it would look less often."""
+    wait, wait_async = SystemDatabase.await_workflow_result, SystemDatabase.await_workflow_result_async
+
+    def looking(self: SystemDatabase, workflow_id: str, interval: float, **more: Any) -> Any:
+        return wait(self, workflow_id, min(interval, seconds), **more)
+
+    async def awaiting(self: SystemDatabase, workflow_id: str, interval: float, **more: Any) -> Any:
+        return await wait_async(self, workflow_id, min(interval, seconds), **more)
+
+    patched: Any = SystemDatabase
+    patched.await_workflow_result, patched.await_workflow_result_async = looking, awaiting
+
+
 @contextlib.contextmanager
 def around_steps(around: Around) -> Iterator[None]:
     """Let the body of each step that is defined in this block with `@DBOS.step()` run in a context manager."""

@@ -5,9 +5,11 @@ import contextlib
 import json
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import sqlalchemy as sa
 from dbos import DBOS, Queue, SetWorkflowID, SQLAlchemyDatasource
+from dbos._sys_db import SystemDatabase
 
 from widget_store import dbos_internals
 
@@ -22,9 +24,20 @@ def noted(step: str) -> Iterator[None]:
     told.append(f"{step} ends")
 
 
+waits: list[float] = []
+wait_for_a_result = SystemDatabase.await_workflow_result
+
+
+def note_and_wait(self: SystemDatabase, workflow_id: str, interval: float, **more: Any) -> Any:
+    waits.append(interval)
+    return wait_for_a_result(self, workflow_id, interval, **more)
+
+
+SystemDatabase.await_workflow_result = note_and_wait  # type: ignore[method-assign]
 was_launched = dbos_internals.is_launched()
 dbos_internals.override_configuration({"system_database_url": SYSTEM, "application_version": "v-7"})
 dbos_internals.look_at_queues_every(0.03)
+dbos_internals.look_for_results_every(0.03)
 dbos_internals.around_run_steps(noted)
 dbos_internals.around_transactions(noted)
 DBOS(config={"name": "internals", "system_database_url": OVERRIDDEN, "log_level": "ERROR"})
@@ -52,6 +65,16 @@ def work() -> list[int]:
 
 
 @DBOS.workflow()
+def parent() -> int:
+    return DBOS.enqueue_workflow("slow", child).get_result()
+
+
+@DBOS.workflow()
+def child() -> int:
+    return 6
+
+
+@DBOS.workflow()
 async def work_awaited() -> list[int]:
     async def five() -> int:
         return 5
@@ -68,6 +91,7 @@ DBOS.register_queue("slow", polling_interval_sec=60.0)
 queue: Queue | None = DBOS.retrieve_queue("slow")
 with SetWorkflowID("w-1"):
     results = work() + asyncio.run(wait_for_it())
+child_result = parent()
 status = DBOS.get_workflow_status("w-1")
 print(
     json.dumps(
@@ -78,6 +102,8 @@ print(
             "polls": None if queue is None else queue.polling_interval_sec,
             "results": results,
             "told": told,
+            "child": child_result,
+            "waits": waits,
         }
     ),
     flush=True,

@@ -56,6 +56,10 @@ def test_the_interval_at_which_a_queue_is_looked_at_can_be_made_shorter(told: To
     assert told["polls"] == 0.03
 
 
+def test_whoever_waits_for_another_workflows_result_can_be_let_look_more_often(told: Told) -> None:
+    assert (told["child"], set(told["waits"])) == (6, {0.03})
+
+
 def test_the_bodies_of_steps_are_run_inside_of_what_is_put_around_them(told: Told) -> None:
     steps = [each.rpartition(" ") for each in told["told"]]
     names = ["plain", "run", "in_a_transaction", "its own name", "run awaited"]

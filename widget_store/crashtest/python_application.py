@@ -87,6 +87,7 @@ class PythonApplication:
         }
         dbos_internals.override_configuration(_settings(place, system))
         dbos_internals.look_at_queues_every(_LOOK_EVERY_SECONDS)
+        dbos_internals.look_for_results_every(_LOOK_EVERY_SECONDS)
 
     def _load(self) -> ModuleType:
         if isinstance(self.source, Path):
