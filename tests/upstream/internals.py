@@ -33,7 +33,8 @@ def note_and_wait(self: SystemDatabase, workflow_id: str, interval: float, **mor
     return wait_for_a_result(self, workflow_id, interval, **more)
 
 
-SystemDatabase.await_workflow_result = note_and_wait  # type: ignore[method-assign]
+patched: Any = SystemDatabase
+patched.await_workflow_result = note_and_wait
 was_launched = dbos_internals.is_launched()
 dbos_internals.override_configuration({"system_database_url": SYSTEM, "application_version": "v-7"})
 dbos_internals.look_at_queues_every(0.03)
