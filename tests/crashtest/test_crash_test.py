@@ -66,7 +66,7 @@ def test_an_application_that_cannot_be_imported_is_told_with_its_exception(crash
 
 @STARTS
 def test_a_workflow_that_is_not_there_is_told_with_those_that_are(crash: Test, tmp_path: Path) -> None:
-    result = undisturbed(crash(work(an_app(tmp_path, *SAFE), asked_for="wrok")))
+    result = undisturbed(crash(work(an_app(tmp_path, *SAFE), asked_for="wrok"), *NONE))
     assert result.verdict == Verdict.BROKEN
     assert any("There is no workflow wrok. There are: work." in each for each in result.violations), result.violations
 
@@ -107,7 +107,7 @@ def test_two_undisturbed_runs_with_a_random_value_in_a_table_differ_and_it_is_na
 ) -> None:
     random_value = "CREATE TABLE IF NOT EXISTS luck AS SELECT 1 AS id, random() AS number"
     app = an_app(tmp_path, "add()", before=f"ADD = sa.text({random_value!r})")
-    result = undisturbed(crash(work(app)))
+    result = undisturbed(crash(work(app), *NONE))
     assert result.verdict == Verdict.BROKEN
     assert "the second of two undisturbed runs differs: table luck" in result.violations[0]
     assert "name it in `ignore`" in result.violations[-1]
@@ -117,7 +117,7 @@ def test_two_undisturbed_runs_with_a_random_value_in_a_table_differ_and_it_is_na
 @STARTS
 def test_a_step_that_comes_only_sometimes_is_named(crash: Test, tmp_path: Path) -> None:
     app = an_app(tmp_path, "if not here_before.exists():", "    here_before.touch()", "    add_with_retries()", "add()")
-    result = undisturbed(crash(work(app, ignore=("counter",))))
+    result = undisturbed(crash(work(app, ignore=("counter",)), *NONE))
     assert result.verdict == Verdict.BROKEN
     told = "only one of two undisturbed runs came to work/1.add_with_retries/effect/before"
     assert told in result.violations
@@ -132,14 +132,16 @@ def test_a_drive_that_raises_is_told(crash: Test, tmp_path: Path) -> None:
 
     clumsy = Clumsy()
     clumsy.app = an_app(tmp_path, *SAFE)
-    result = undisturbed(crash(clumsy))
+    result = undisturbed(crash(clumsy, *NONE))
     assert result.verdict == Verdict.BROKEN
     assert any("drive: raised" in each and "no such account" in each for each in result.violations)
 
 
 @pytest.mark.slow("waits for a time limit")
 def test_a_workflow_that_never_ends_is_given_up(crash: Test, tmp_path: Path) -> None:
-    result = undisturbed(crash(work(an_app(tmp_path, "DBOS.recv('never', timeout_seconds=600)"), time_limit=4.0)))
+    result = undisturbed(
+        crash(work(an_app(tmp_path, "DBOS.recv('never', timeout_seconds=600)"), time_limit=4.0), *NONE)
+    )
     assert result.verdict == Verdict.HUNG
     assert "not finished within 4 s" in result.violations[0]
 
@@ -225,7 +227,7 @@ def test_an_answer_that_raises_is_told(crash: Test, tmp_path: Path) -> None:
 
     clumsy = Clumsy()
     clumsy.app = an_app(tmp_path, "say('hello')")
-    result = undisturbed(crash(clumsy))
+    result = undisturbed(crash(clumsy, *NONE))
     assert result.verdict == Verdict.BROKEN
     assert any("answer: raised KeyError: '/hello'" in each for each in result.violations), result.violations
 
