@@ -44,7 +44,7 @@ def _take_private_folders(home: Path, uid: int, gid: int) -> None:
     """Let the folders that all accounts share be the seat's own here, and let it see its own processes only."""
     for place, name in _TEMPORARY.items():
         _mount("--bind", str(_own_folder(home / name, uid, gid)), place)
-    _mount("-t", "tmpfs", "-o", f"mode=0700,uid={uid},gid={gid},nosuid,nodev", "seat", "/dev/shm")  # noqa: S108
+    _mount("-t", "tmpfs", "-o", f"mode=0700,uid={uid},gid={gid},size=512m,nosuid,nodev", "seat", "/dev/shm")  # noqa: S108
     _mount("-t", "proc", "-o", "hidepid=2,nosuid,nodev,noexec", "proc", "/proc")
 
 

@@ -1,0 +1,173 @@
+"""A workshop as an instructor starts it, and programs that run in its seats, for the tests."""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from tests.browser.jupyter import free_port
+from tests.machines.test_hostile_machines import packages
+from tests.support import PATIENCE_SECONDS, ROOT, environment, eventually, lives, new_key
+from widget_store.errors import WorkshopUnavailable
+
+INSIDE = Path(__file__).with_name("inside.py")
+PARENT = Path("/var/lib")
+
+
+def why_not() -> str | None:
+    """Why no workshop can be started here; None when one can."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        return "only root can start a workshop, and only on Linux"
+    from widget_store.classroom.machine import check_machine
+    from widget_store.classroom.plan import Plan
+
+    try:
+        check_machine(Plan(PARENT / "widget-store-workshop-of-tests"))
+    except WorkshopUnavailable as reason:
+        return str(reason)
+    if Path("/sys/class/net/widget-class").exists():
+        return "a workshop runs on this machine"
+    return None
+
+
+@dataclass
+class Room:
+    """A running workshop."""
+
+    folder: Path
+    url: str
+    process: "subprocess.Popen[bytes]"
+    output: Path
+
+    @property
+    def plan(self) -> Any:
+        """What it is made of."""
+        from widget_store.classroom.plan import load
+
+        found = load(self.folder)
+        assert found is not None
+        return found
+
+    def is_ready(self) -> bool:
+        """Whether learners can log in."""
+        if self.process.poll() is not None:
+            if "network of its own" in self.output.read_text():
+                pytest.skip(self.output.read_text())
+            pytest.fail(f"the workshop ended: {self.output.read_text()}")
+        return "ready http" in self.output.read_text()
+
+    def does(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Another command for this workshop, run to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "widget_store", "workshop", "--folder", str(self.folder), *arguments],
+            cwd=ROOT,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=3 * PATIENCE_SECONDS,
+            check=False,
+        )
+
+    def ask(self, method: str, path: str, token: str | None = None) -> httpx.Response:
+        """Ask the Hub, through its proxy; without a token, as the workshop itself."""
+        headers = {"Authorization": f"token {token or self.plan.hub_token}"}
+        return httpx.request(method, f"{self.url}{path}", headers=headers, timeout=PATIENCE_SECONDS, verify=False)  # noqa: S501
+
+    def start_server(self, seat: str) -> None:
+        """Start a seat's server, as its first page does, and wait until it answers."""
+        assert self.ask("POST", f"/hub/api/users/{seat}/server").status_code in {201, 202}
+
+        def is_there() -> bool:
+            server = self.ask("GET", f"/hub/api/users/{seat}").json()["servers"].get("")
+            return bool(server and server["ready"])
+
+        eventually(is_there, f"the server of {seat}")
+
+    def uid(self, seat: str) -> int:
+        """The number of a seat's account."""
+        import pwd
+
+        return pwd.getpwnam(seat).pw_uid
+
+    def processes(self, seat: str) -> list[psutil.Process]:
+        """All that runs under a seat's account."""
+        uid = self.uid(seat)
+        every = psutil.process_iter(["uids"])
+        return [each for each in every if each.info["uids"] and each.info["uids"].real == uid and lives(each)]
+
+    def server(self, seat: str) -> psutil.Process:
+        """A seat's server."""
+        (found,) = [each for each in self.processes(seat) if "jupyterhub.singleuser" in each.cmdline()]
+        return found
+
+    def inside(self, seat: str, *command: str) -> "subprocess.Popen[str]":
+        """A program in a seat, with the environment of its server: what a learner could run in a terminal there."""
+        server, uid = self.server(seat), self.uid(seat)
+        words = [
+            "setpriv",
+            f"--reuid={uid}",
+            f"--regid={uid}",
+            "--clear-groups",
+            "--no-new-privs",
+            "--bounding-set=-all",
+        ]
+        within = [f"--target={server.pid}", "--net", "--mount", "--ipc", "--"]
+        python_path = os.pathsep.join([str(ROOT), *packages()])
+        return subprocess.Popen(
+            ["nsenter", *within, *words, "--", sys.executable, "-P", str(INSIDE), *command],
+            env=server.environ() | {"PYTHONPATH": python_path},
+            cwd="/",
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+
+@contextlib.contextmanager
+def workshop(*options: str) -> Iterator[Room]:
+    """A workshop that is ready; stopped with the block, whatever happened in it."""
+    folder = PARENT / f"widget-store-tests-{new_key()[:8]}"
+    folder.mkdir(mode=0o711)
+    port, output = free_port(), folder.with_name(f"{folder.name}.log")
+    with output.open("wb") as log:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "widget_store", "workshop"),
+                *("--folder", str(folder), "--port", str(port), *options),
+            ],
+            cwd=ROOT,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    room = Room(folder, f"{'https' if '--certificate' in options else 'http'}://127.0.0.1:{port}", process, output)
+    try:
+        eventually(room.is_ready, "a workshop that is ready")
+        yield room
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(3 * PATIENCE_SECONDS)
+        if (folder / "plan.json").exists():
+            room.does("--stop")
+        shutil.rmtree(folder, ignore_errors=True)
+        output.unlink()
+
+
+def tell(program: "subprocess.Popen[str]", about: dict[str, Any]) -> dict[str, Any]:
+    """Tell a program in a seat something, and read all that it says until its end."""
+    said, _ = program.communicate(json.dumps(about), timeout=3 * PATIENCE_SECONDS)
+    found: dict[str, Any] = json.loads(said)
+    return found
