@@ -186,7 +186,8 @@ def enter_its_network(it: Target) -> object:
 @way
 def kill_its_processes(it: Target) -> object:
     """Send a signal to one of its processes: one that does no harm."""
-    return os.kill(it["spare"], signal.SIGWINCH)
+    os.kill(it["spare"], signal.SIGWINCH)
+    return "sent"
 
 
 @way
@@ -200,7 +201,8 @@ def trace_its_processes(it: Target) -> object:
 @way
 def change_the_priority_of_its_processes(it: Target) -> object:
     """Slow its store down."""
-    return os.setpriority(os.PRIO_PROCESS, it["spare"], 5)
+    os.setpriority(os.PRIO_PROCESS, it["spare"], 5)
+    return "slowed down"
 
 
 @way
@@ -268,7 +270,8 @@ def change_the_kit_or_its_python(it: Target) -> object:
 @way
 def become_it(it: Target) -> object:
     """Take its user id."""
-    return os.setresuid(it["uid"], it["uid"], it["uid"])
+    os.setresuid(it["uid"], it["uid"], it["uid"])
+    return "became it"
 
 
 @way
@@ -281,9 +284,9 @@ def see_the_host_under_its_temporary_folders(_: Target) -> object:
 def leave_its_limits(_: Target) -> object:
     """Move into a group without limits, or raise one."""
     for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
-        _, controllers, place = line.split(":", 2)
+        _number, controllers, place = line.split(":", 2)
         top = Path("/sys/fs/cgroup", controllers)
-        for file, text in ((top / "cgroup.procs", str(os.getpid())), (Path(f"{top}{place}", "pids.max"), "max")):
+        for file, text in ((top / "cgroup.procs", str(os.getpid())), (Path(f"{top}{place}") / "pids.max", "max")):
             with contextlib.suppress(OSError):
                 file.write_text(text)
                 return file
@@ -368,8 +371,8 @@ def victim() -> None:
             "template": f"template_{role}",
         }
         print(json.dumps(about), flush=True)
-        for line in sys.stdin:
-            print(json.dumps(store.product()["inventory"] if line == "inventory\n" else None), flush=True)
+        for _ in sys.stdin:  # each line asks
+            print(json.dumps(store.product()["inventory"]), flush=True)
         spare.kill()
 
 
@@ -399,7 +402,10 @@ def _outcome(function: Way, target: Target) -> tuple[bool | None, str]:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "victim":
-        victim()
-    else:
-        attempt(sys.argv[2:])
+    match sys.argv[1:]:
+        case ["victim"]:
+            victim()
+        case ["orders"]:
+            print(_sql(None, "SELECT count(*) FROM orders")[0][0])
+        case _:
+            attempt(sys.argv[2:])

@@ -135,11 +135,11 @@ class Room:
 
 
 @contextlib.contextmanager
-def workshop(*options: str) -> Iterator[Room]:
+def workshop(*options: str, folder: Path | None = None) -> Iterator[Room]:
     """A workshop that is ready; stopped with the block, whatever happened in it."""
-    folder = PARENT / f"widget-store-tests-{new_key()[:8]}"
-    folder.mkdir(mode=0o711)
-    port, output = free_port(), folder.with_name(f"{folder.name}.log")
+    folder = folder or PARENT / f"widget-store-tests-{new_key()[:8]}"
+    folder.mkdir(mode=0o711, exist_ok=True)
+    port, output = free_port(), folder.with_name(f"{folder.name}-{new_key()[:8]}.log")
     with output.open("wb") as log:
         process = subprocess.Popen(
             [

@@ -95,15 +95,20 @@ def ask(plan: Plan, method: str, path: str, accept: tuple[int, ...] = ()) -> htt
         accept: Statuses that are right, too: 404 for what was not there, for example.
 
     Raises:
-        WorkshopUnavailable: When it refuses.
-        httpx.TransportError: When it does not answer.
+        WorkshopUnavailable: When it refuses, or does not answer.
     """
-    answer = httpx.request(
-        method,
-        f"http://{GATEWAY}:{plan.hub_port}/hub/api{path}",
-        headers={"Authorization": f"token {plan.hub_token}"},
-        timeout=_ANSWERS_WITHIN_SECONDS,
-    )
+    try:
+        answer = httpx.request(
+            method,
+            f"http://{GATEWAY}:{plan.hub_port}/hub/api{path}",
+            headers={"Authorization": f"token {plan.hub_token}"},
+            timeout=_ANSWERS_WITHIN_SECONDS,
+        )
+    except httpx.TransportError as failure:
+        raise WorkshopUnavailable(
+            f"The Hub does not answer: {failure}.\nIf it was killed, it is being started again: try again in a moment. "
+            f"Its log is {plan.folder / 'hub.log'}."
+        ) from None
     if not answer.is_success and answer.status_code not in accept:
         raise WorkshopUnavailable(f"The Hub refused {method} {path}: {answer.status_code} {answer.text[:200]}")
     return answer

@@ -33,6 +33,8 @@ c.JupyterHub.spawner_class = SeatSpawner
 c.Spawner.default_url = f"/lab/tree/{FIRST_LESSON}"
 c.Spawner.poll_interval = 5
 c.Spawner.http_timeout = c.Spawner.start_timeout = 120  # thirty may start at once, on two cores
+c.LocalProcessSpawner.interrupt_timeout, c.LocalProcessSpawner.term_timeout = 10, 5  # its files are on the disk
+c.JupyterHub.template_vars = {"announcement_login": "Your user name is that of your seat: seat-01, for example."}
 c.JupyterHub.concurrent_spawn_limit = 8
 c.JupyterHub.shutdown_on_logout = False
 
