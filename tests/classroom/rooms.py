@@ -85,13 +85,14 @@ class Room:
 
     def start_server(self, seat: str) -> None:
         """Start a seat's server, as its first page does, and wait until it answers."""
-        assert self.ask("POST", f"/hub/api/users/{seat}/server").status_code in {201, 202}
+        if not self.has_server(seat):
+            assert self.ask("POST", f"/hub/api/users/{seat}/server").status_code in {201, 202}
+        eventually(lambda: self.has_server(seat), f"the server of {seat}")
 
-        def is_there() -> bool:
-            server = self.ask("GET", f"/hub/api/users/{seat}").json()["servers"].get("")
-            return bool(server and server["ready"])
-
-        eventually(is_there, f"the server of {seat}")
+    def has_server(self, seat: str) -> bool:
+        """Whether a seat's server answers, as far as the Hub knows."""
+        server = self.ask("GET", f"/hub/api/users/{seat}").json()["servers"].get("")
+        return bool(server and server["ready"])
 
     def uid(self, seat: str) -> int:
         """The number of a seat's account."""

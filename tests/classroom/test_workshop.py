@@ -1,7 +1,6 @@
 """A workshop from its first command to its last, with learners in a real browser."""
 
 import contextlib
-import dataclasses
 import re
 import shutil
 import signal
@@ -13,11 +12,12 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.clicks import buy_crash_and_pay
 from tests.browser.conftest import browser  # noqa: F401 - a fixture
 from tests.browser.jupyter import REST, free_port, run_all
+from tests.classroom.learners import PASSWORD, log_in, new_page, opened_lesson, storefront_of
 from tests.classroom.rooms import Room, why_not, workshop
 from tests.support import PATIENCE_SECONDS, ROOT, eventually, lives
 from widget_store.databases import Database
@@ -29,7 +29,6 @@ pytestmark = [
     pytest.mark.browser,
 ]
 
-PASSWORD = "correct horse battery staple"  # noqa: S105 - a learner's
 WORK = "widget-store-course/work/mine.py"
 
 
@@ -60,72 +59,33 @@ def room(certificate: tuple[Path, Path]) -> Iterator[Room]:
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:  # noqa: F811
-    """A learner's browser, which takes a certificate that nobody has signed."""
-    context = browser.new_context(viewport={"width": 1400, "height": 1000}, ignore_https_errors=True)
-    context.set_default_timeout(2000 * PATIENCE_SECONDS)
-    yield context.new_page()
-    context.close()
-
-
-def log_in(page: Page, room: Room, seat: str, password: str, word: str = "") -> None:
-    """Fill in the form of the first page."""
-    page.goto(f"{room.url}/hub/login")
-    page.get_by_label("Username").fill(seat)
-    page.get_by_label("Password").fill(password)
-    page.get_by_label(re.compile("Class word")).fill(word)
-    page.get_by_role("button", name="Sign in").click()
-
-
-def open_lesson(page: Page, room: Room, seat: str) -> Locator:
-    """The lesson that a seat's server opens first, with a kernel.
-
-    The page says "idle" also before it is connected, and what is run then is lost.
-    """
-    page.wait_for_url(re.compile(f"/user/{seat}/lab/tree/00_start_here"))
-    idle = page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']").first
-    expect(idle).to_be_visible(timeout=1000 * PATIENCE_SECONDS)
-    page.locator(".jp-Notebook .jp-Cell").first.click()
-    token = room.server(seat).environ()["JUPYTERHUB_API_TOKEN"]
-
-    def is_connected() -> bool:
-        kernels = [each["kernel"] for each in room.ask("GET", f"/user/{seat}/api/sessions", token).json()]
-        return any(kernel["execution_state"] == "idle" and kernel["connections"] for kernel in kernels)
-
-    eventually(is_connected, "a kernel that the lesson is connected to")
-    return page.locator(".jp-Notebook")
+    yield from new_page(browser)
 
 
 def test_a_learner_takes_a_seat_buys_crashes_pays_and_opens_the_storefront(room: Room, page: Page) -> None:
-    log_in(page, room, "seat-01", PASSWORD)
+    log_in(page, room.url, "seat-01", PASSWORD)
     expect(page.get_by_text("you need the class word")).to_be_visible()
-    log_in(page, room, "seat-99", PASSWORD, room.plan.class_word)
+    log_in(page, room.url, "seat-99", PASSWORD, room.plan.class_word)
     expect(page.get_by_text("Invalid username or password")).to_be_visible()
-    log_in(page, room, "seat-01", PASSWORD, room.plan.class_word)
-    buy_crash_and_pay(page, open_lesson(page, room, "seat-01"))
-    with page.context.expect_page() as opened:
-        page.locator("a[href*='/user/seat-01/proxy/']").click()
-    storefront = opened.value
-    expect(storefront.get_by_role("table").get_by_text("dispatched")).to_have_count(2)
-    storefront.get_by_role("button", name="Buy", exact=True).click()
-    expect(storefront.get_by_text("97 on the shelf")).to_be_visible()
-    storefront.close()
+    log_in(page, room.url, "seat-01", PASSWORD, room.plan.class_word)
+    buy_crash_and_pay(page, opened_lesson(page, "seat-01"))
+    storefront_of(page, "seat-01").close()
     run_all(page, REST)
 
 
 def test_a_taken_seat_is_its_learners_only(room: Room, page: Page) -> None:
-    log_in(page, room, "seat-02", PASSWORD, room.plan.class_word)
+    log_in(page, room.url, "seat-02", PASSWORD, room.plan.class_word)
     page.wait_for_url(re.compile("/user/seat-02/"))
     page.context.clear_cookies()
-    log_in(page, room, "seat-02", "another password", room.plan.class_word)
+    log_in(page, room.url, "seat-02", "another password", room.plan.class_word)
     expect(page.get_by_text("Invalid username or password")).to_be_visible()
-    log_in(page, room, "seat-02", PASSWORD)
+    log_in(page, room.url, "seat-02", PASSWORD)
     page.wait_for_url(re.compile("/user/seat-02/"))
 
 
 def test_what_is_killed_is_back_and_nothing_is_lost(room: Room, page: Page) -> None:
     plan = room.plan
-    if not _has_server(room, "seat-01"):
-        room.start_server("seat-01")
+    room.start_server("seat-01")
     orders = _orders(room, "seat-01")
     assert orders >= 3
     (plan.home(plan.seat("seat-01")) / WORK).write_text("mine = True\n")
@@ -140,8 +100,8 @@ def test_what_is_killed_is_back_and_nothing_is_lost(room: Room, page: Page) -> N
     eventually(lambda: _answers(room), "a Hub that is back")
     eventually(lambda: not _complains(administrator_of(plan)), "a database that is back")
     room.server("seat-01").kill()
-    eventually(lambda: not _has_server(room, "seat-01"), "a Hub that knows of its end")
-    log_in(page, room, "seat-01", PASSWORD)
+    eventually(lambda: not room.has_server("seat-01"), "a Hub that knows of its end")
+    log_in(page, room.url, "seat-01", PASSWORD)
     page.wait_for_url(re.compile("/user/seat-01/"))
     assert (plan.home(plan.seat("seat-01")) / WORK).read_text() == "mine = True\n"
     assert _orders(room, "seat-01") == orders
@@ -161,11 +121,6 @@ def _complains(database: Database) -> bool:
     return False
 
 
-def _has_server(room: Room, seat: str) -> bool:
-    with_server: dict[str, object] = room.ask("GET", f"/hub/api/users/{seat}").json()["servers"]
-    return bool(with_server)
-
-
 def _answers(room: Room) -> bool:
     try:
         return room.ask("GET", "/hub/api/info").is_success
@@ -176,7 +131,7 @@ def _answers(room: Room) -> bool:
 def test_seats_are_added_and_given_back(room: Room, page: Page) -> None:
     added = room.does("--add-seats", "1")
     assert added.stdout == "New seats: seat-03.\n", added.stderr
-    log_in(page, room, "seat-03", PASSWORD, room.plan.class_word)
+    log_in(page, room.url, "seat-03", PASSWORD, room.plan.class_word)
     page.wait_for_url(re.compile("/user/seat-03/"))
 
     plan = room.plan
@@ -190,7 +145,7 @@ def test_seats_are_added_and_given_back(room: Room, page: Page) -> None:
     assert free.stdout.startswith("seat-03 is free again."), free.stderr
     assert not lesson.exists()
     page.context.clear_cookies()
-    log_in(page, room, "seat-03", PASSWORD)
+    log_in(page, room.url, "seat-03", PASSWORD)
     expect(page.get_by_text("you need the class word")).to_be_visible()
 
 
@@ -264,10 +219,10 @@ def test_behind_a_proxy_with_tls_a_lesson_runs(
     plain_room: Room, certificate: tuple[Path, Path], page: Page, tmp_path: Path
 ) -> None:
     with nginx(plain_room, certificate, tmp_path) as url:
-        outside = dataclasses.replace(plain_room, url=url)
-        log_in(page, outside, "seat-01", PASSWORD, plain_room.plan.class_word)
-        buy_crash_and_pay(page, open_lesson(page, plain_room, "seat-01"))
-        assert {cookie["secure"] for cookie in page.context.cookies() if "jupyterhub" in cookie["name"]} == {True}
+        log_in(page, url, "seat-01", PASSWORD, plain_room.plan.class_word)
+        buy_crash_and_pay(page, opened_lesson(page, "seat-01"))
+        ours = {cookie["name"]: cookie["secure"] for cookie in page.context.cookies() if "hub" in cookie["name"]}
+        assert ours == dict.fromkeys(["jupyterhub-hub-login", "jupyterhub-session-id", "jupyterhub-user-seat-01"], True)
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,8 @@ c.JupyterHub.hub_ip, c.JupyterHub.hub_port = GATEWAY, plan.hub_port
 c.JupyterHub.db_url = f"sqlite:///{plan.folder / 'hub.sqlite'}"
 c.JupyterHub.cookie_secret_file = str(plan.folder / "cookie-secret")
 c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{plan.proxy_port}"
+if plan.certificate is None:  # what a proxy with TLS in front says of the browser stays as it is: cookies are secure
+    c.ConfigurableHTTPProxy.command = ["configurable-http-proxy", "--no-x-forward"]
 c.ConfigurableHTTPProxy.pid_file = str(plan.folder / "proxy.pid")
 
 c.JupyterHub.authenticator_class = ClassWordAuthenticator
