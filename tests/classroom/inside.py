@@ -15,6 +15,7 @@ import resource
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -405,6 +406,13 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["victim"]:
             victim()
+        case ["take", megabytes]:
+            print(len(bytearray(os.urandom(1000)) * (1000 * int(megabytes))))
+        case ["start", number]:
+            threads = [threading.Thread(target=threading.Event().wait, args=[1]) for _ in range(int(number))]
+            for thread in threads:
+                thread.start()
+            print(len(threads))
         case ["orders"]:
             print(_sql(None, "SELECT count(*) FROM orders")[0][0])
         case _:

@@ -124,7 +124,7 @@ class Room:
         ]
         within = [f"--target={server.pid}", "--net", "--mount", "--ipc", "--"]
         python_path = os.pathsep.join([str(ROOT), *packages()])
-        return subprocess.Popen(
+        program = subprocess.Popen(
             ["nsenter", *within, *words, "--", sys.executable, "-P", str(INSIDE), *command],
             env=server.environ() | {"PYTHONPATH": python_path},
             cwd="/",
@@ -133,6 +133,16 @@ class Room:
             text=True,
             start_new_session=True,
         )
+        for group in self.groups(seat):
+            (group / "cgroup.procs").write_text(str(program.pid))
+        return program
+
+    def groups(self, seat: str) -> list[Path]:
+        """The control groups that a seat's server is in, of those that are the seat's own."""
+        lines = Path(f"/proc/{self.server(seat).pid}/cgroup").read_text(encoding="utf-8").splitlines()
+        found = [(controllers, place) for _, controllers, place in (line.split(":", 2) for line in lines)]
+        own = [(controllers, place) for controllers, place in found if place.endswith(f"/{seat}")]
+        return [Path("/sys/fs/cgroup") / controllers / place.lstrip("/") for controllers, place in own]
 
 
 @contextlib.contextmanager

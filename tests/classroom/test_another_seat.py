@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 import widget_store
@@ -116,9 +117,27 @@ def test_the_hub_leads_nobody_to_another_seat(room: Room, victim: dict[str, Any]
         assert room.ask(method, path, token).status_code in {401, 403, 404}, path
 
 
-def test_no_secret_is_in_a_log_an_argument_or_a_file_that_others_can_read(room: Room, victim: dict[str, Any]) -> None:
-    import psutil
+def test_a_seat_that_takes_too_much_ends_alone(room: Room, victim: dict[str, Any]) -> None:
+    files = {
+        name for group in room.groups(OTHER) for name in ("memory.max", "memory.limit_in_bytes") if _has(group, name)
+    }
+    if not files:
+        pytest.skip("no control group limits the memory on this machine")
+    for command, enough, too_much in (("take", "500", "2000"), ("start", "100", "500")):
+        program = room.inside(OTHER, command, enough)
+        assert program.communicate(timeout=PATIENCE_SECONDS)[0].strip() in {"500000000", "100"}
+        program = room.inside(OTHER, command, too_much)
+        assert program.communicate(timeout=PATIENCE_SECONDS)[0] == ""
+        assert program.returncode != 0
+    assert room.server(VICTIM).is_running()
+    assert all(psutil.pid_exists(pid) for pid in victim["pids"])
 
+
+def _has(group: Path, name: str) -> bool:
+    return (group / name).exists() and (group / name).read_text().strip() != "max"
+
+
+def test_no_secret_is_in_a_log_an_argument_or_a_file_that_others_can_read(room: Room, victim: dict[str, Any]) -> None:
     plan = room.plan
     needles = [plan.class_word, plan.hub_token, victim["token"], *(seat.password for seat in plan.seats)]
     needles.append((room.folder / "database-password").read_text())

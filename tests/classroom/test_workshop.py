@@ -99,6 +99,8 @@ def test_what_is_killed_is_back_and_nothing_is_lost(room: Room, page: Page) -> N
         eventually(lambda gone=victim: not lives(gone), "the end of what was killed")  # type: ignore[misc]
     eventually(lambda: _answers(room), "a Hub that is back")
     eventually(lambda: not _complains(administrator_of(plan)), "a database that is back")
+    cullers = [each for each in _in(room.folder) if "jupyterhub_idle_culler" in " ".join(each.cmdline())]
+    assert len(cullers) == 1
     room.server("seat-01").kill()
     eventually(lambda: not room.has_server("seat-01"), "a Hub that knows of its end")
     log_in(page, room.url, "seat-01", PASSWORD)
@@ -111,6 +113,11 @@ def _orders(room: Room, seat: str) -> int:
     """How many orders are in a seat's database, as the seat sees it."""
     said, _ = room.inside(seat, "orders").communicate("", timeout=PATIENCE_SECONDS)
     return int(said)
+
+
+def _in(folder: Path) -> list[psutil.Process]:
+    """The processes that work in a folder: the Hub, its services, and a Hub's that was killed."""
+    return [each for each in psutil.process_iter(["cwd"]) if str(each.info["cwd"]).startswith(str(folder))]
 
 
 def _complains(database: Database) -> bool:
@@ -175,6 +182,7 @@ def test_ctrl_c_leaves_the_work_and_nothing_else(room: Room) -> None:
     room.process.send_signal(signal.SIGINT)
     assert room.process.wait(3 * PATIENCE_SECONDS) in {130, -signal.SIGINT}
     assert [process for process in family if lives(process)] == []
+    assert _in(room.folder) == []
     every = psutil.process_iter(["uids", "status"])
     left = [each for each in every if each.info["uids"] and each.info["uids"].real in uids]
     assert [each for each in left if each.info["status"] != psutil.STATUS_ZOMBIE] == []
@@ -244,3 +252,16 @@ def test_a_class_that_is_kept_goes_on_the_next_day(plain_room: Room) -> None:
         assert second.plan.class_word == plan.class_word
         second.start_server("seat-01")
         assert mine.read_text() == "mine = True\n"
+
+
+def test_what_a_killed_workshop_has_left_is_cleared_away() -> None:
+    with workshop("--seats", "1") as killed:
+        killed.start_server("seat-01")
+        family = psutil.Process(killed.process.pid).children(recursive=True)
+        killed.process.kill()
+        killed.process.wait()
+        stopped = killed.does("--stop")
+        assert stopped.stdout.startswith("Stopped."), stopped.stderr
+        assert [process for process in family if lives(process)] == []
+        assert not Path("/sys/class/net/widget-class").exists()
+        assert "There is no workshop in" in killed.does("--stop").stderr

@@ -44,7 +44,10 @@ c.JupyterHub.services = [
     {"name": "workshop", "api_token": plan.hub_token},
     {
         "name": "idle-culler",
-        "command": [sys.executable, "-P", "-m", "jupyterhub_idle_culler", f"--timeout={60 * plan.idle_minutes}"],
+        "command": [
+            *("setpriv", "--pdeathsig=TERM", "--"),  # a Hub that is killed leaves none behind
+            *(sys.executable, "-P", "-m", "jupyterhub_idle_culler", f"--timeout={60 * plan.idle_minutes}"),
+        ],
     },
 ]
 c.JupyterHub.load_roles = [

@@ -27,8 +27,21 @@ def check_machine(plan: Plan) -> None:
             f"Install them: {sys.executable} -m pip install 'widget-store[workshop]'"
         )
     programs.check_programs()
+    _check_root()
     _check_python()
     _check_door(plan)
+
+
+def _check_root() -> None:
+    """A seat has mounts of its own, which nobody else may see: for that, what is mounted at / must be known here."""
+    table = Path("/proc/self/mountinfo")
+    if not table.exists():
+        raise WorkshopUnavailable("This is a chroot without /proc.\nMount it: mount -t proc proc /proc")
+    places = [line.split()[4] for line in table.read_text(encoding="utf-8").splitlines()]
+    if "/" not in places:
+        raise WorkshopUnavailable(
+            "This is a chroot whose root is no mount point.\nOutside of it: mount --bind FOLDER FOLDER, then chroot."
+        )
 
 
 def _check_python() -> None:
