@@ -377,6 +377,14 @@ def victim() -> None:
         spare.kill()
 
 
+def sell() -> None:
+    """Sell one widget in a store that is new."""
+    from widget_store.lab.store import Store
+
+    with Store.fresh(payment_timeout=60, dispatch_interval=0) as store:
+        store.wait_until_dispatched(store.pay(store.buy()))
+
+
 def attempt(names: list[str]) -> None:
     """Try ways, each in a process of its own; print for each whether it succeeded, and how or why not."""
     target: Target = json.load(sys.stdin)
@@ -413,6 +421,8 @@ if __name__ == "__main__":
             for thread in threads:
                 thread.start()
             print(len(threads))
+        case ["sell"]:
+            sell()
         case ["orders"]:
             print(_sql(None, "SELECT count(*) FROM orders")[0][0])
         case _:

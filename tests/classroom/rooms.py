@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import fasteners
 import httpx
 import psutil
 import pytest
@@ -20,6 +21,9 @@ from tests.machines.test_hostile_machines import packages
 from tests.support import PATIENCE_SECONDS, ROOT, environment, eventually, lives, new_key
 from widget_store.errors import WorkshopUnavailable
 
+BRIDGE = Path("/sys/class/net/widget-class")
+WORK = "widget-store-course/work/mine.py"
+"""A file of a learner's, in a seat's home."""
 INSIDE = Path(__file__).with_name("inside.py")
 PARENT = Path("/var/lib")
 
@@ -35,8 +39,6 @@ def why_not() -> str | None:
         check_machine(Plan(PARENT / "widget-store-workshop-of-tests"))
     except WorkshopUnavailable as reason:
         return str(reason)
-    if Path("/sys/class/net/widget-class").exists():
-        return "a workshop runs on this machine"
     return None
 
 
@@ -111,6 +113,11 @@ class Room:
         (found,) = [each for each in self.processes(seat) if "jupyterhub.singleuser" in each.cmdline()]
         return found
 
+    def working_there(self) -> list[psutil.Process]:
+        """The processes that work in its folder: the Hub with its services, and what one that was killed has left."""
+        every = psutil.process_iter(["cwd"])
+        return [each for each in every if str(each.info["cwd"]).startswith(str(self.folder)) and lives(each)]
+
     def inside(self, seat: str, *command: str) -> "subprocess.Popen[str]":
         """A program in a seat, with the environment of its server: what a learner could run in a terminal there."""
         server, uid = self.server(seat), self.uid(seat)
@@ -146,9 +153,21 @@ class Room:
 
 
 @contextlib.contextmanager
-def workshop(*options: str, folder: Path | None = None) -> Iterator[Room]:
-    """A workshop that is ready; stopped with the block, whatever happened in it."""
-    folder = folder or PARENT / f"widget-store-tests-{new_key()[:8]}"
+def workshop(*options: str) -> Iterator[Room]:
+    """A workshop that is ready; stopped with the block, whatever happened in it.
+
+    A machine has one at a time. Other processes of the tests wait for their turn.
+    """
+    with fasteners.InterProcessLock("/run/widget-store-tests.lock"):
+        if BRIDGE.exists():
+            pytest.skip("a workshop runs on this machine")
+        with workshop_in(PARENT / f"widget-store-tests-{new_key()[:8]}", *options) as room:
+            yield room
+
+
+@contextlib.contextmanager
+def workshop_in(folder: Path, *options: str) -> Iterator[Room]:
+    """The same in a folder that may hold one that was kept, for a test whose turn it is already."""
     folder.mkdir(mode=0o711, exist_ok=True)
     port, output = free_port(), folder.with_name(f"{folder.name}-{new_key()[:8]}.log")
     with output.open("wb") as log:

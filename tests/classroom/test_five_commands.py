@@ -16,12 +16,12 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Page
 
 from tests.browser.clicks import buy_crash_and_pay
-from tests.browser.conftest import browser  # noqa: F401 - a fixture
 from tests.browser.jupyter import REST, run_all
-from tests.classroom.learners import PASSWORD, log_in, new_page, opened_lesson, storefront_of
+from tests.classroom.learners import PASSWORD, log_in, opened_lesson, storefront_of
+from tests.classroom.rooms import BRIDGE
 from tests.support import ROOT, eventually
 from tests.tools.wheel import build_wheel
 
@@ -122,16 +122,11 @@ def running(root: Path, commands: str, log: Path) -> Iterator["subprocess.Popen[
         process.wait()
 
 
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:  # noqa: F811
-    yield from new_page(browser)
-
-
 def test_the_five_commands_end_with_a_learner_who_has_bought_crashed_and_paid(
     debian: Path, page: Page, tmp_path: Path
 ) -> None:
-    if Path("/sys/class/net/widget-class").exists() or _answers():
-        pytest.skip("a workshop runs on this machine")
+    if BRIDGE.exists() or _answers():
+        pytest.skip("a workshop runs on this machine, or something at its address")
     wheel = build_wheel(tmp_path)
     shutil.copy(wheel, debian / "root" / wheel.name)
     install, make, fetch, start, stop = five_commands()
@@ -166,7 +161,7 @@ def test_the_five_commands_end_with_a_learner_who_has_bought_crashed_and_paid(
         go_on.write_text("stop\n")
         eventually(lambda: machine.poll() is not None, "the end of the fifth command")
         assert machine.returncode == 0, log.read_text()[-4000:]
-    assert not Path("/sys/class/net/widget-class").exists()
+    assert not BRIDGE.exists()
 
 
 def _answers() -> bool:

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import httpx
+import psutil
 
 from widget_store.classroom.plan import GATEWAY, Plan
 from widget_store.errors import WorkshopUnavailable
@@ -17,6 +18,7 @@ from widget_store.system.interrupts import OUT_OF_REACH
 _CONFIGURATION = Path(__file__).with_name("jupyterhub_config.py")
 _READY_WITHIN_SECONDS = 120.0
 _ANSWERS_WITHIN_SECONDS = 90.0
+_ENDED_WITHIN_SECONDS = 20.0
 _LOOK_EVERY_SECONDS = 0.1
 _LAST_WORDS = 15  # lines of the log
 _NODE_OF_DEBIAN = "/usr/share/nodejs"  # the libraries of Debian's proxy: a node from elsewhere does not look there
@@ -83,6 +85,22 @@ class Hub:
             "NODE_PATH": os.pathsep.join(filter(None, [os.environ.get("NODE_PATH"), _NODE_OF_DEBIAN])),
             "WIDGET_STORE_WORKSHOP": str(self._plan.folder),
         }
+
+
+def end_what_is_left(folder: Path) -> None:
+    """End a Hub of this folder that outlives its workshop, with its proxy and its services."""
+    every = psutil.process_iter(["cwd", "cmdline"])
+    words = ("jupyterhub", "configurable-http-proxy")
+    left = [
+        process
+        for process in every
+        if process.info["cwd"] == str(folder) and any(word in " ".join(process.info["cmdline"] or []) for word in words)
+    ]
+    for end in (psutil.Process.terminate, psutil.Process.kill):
+        for process in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                end(process)
+        _, left = psutil.wait_procs(left, timeout=_ENDED_WITHIN_SECONDS)
 
 
 def ask(plan: Plan, method: str, path: str, accept: tuple[int, ...] = ()) -> httpx.Response:

@@ -12,6 +12,8 @@ c: Any = get_config()  # type: ignore[name-defined]  # noqa: F821 - JupyterHub g
 plan = plan_here()
 os.umask(0o077)  # its database, its secret and its passwords
 
+_ENDS_WITH_THE_HUB = ("setpriv", "--pdeathsig=TERM", "--")  # also when that is killed
+
 c.JupyterHub.bind_url = plan.url
 c.JupyterHub.ssl_cert = str(plan.certificate or "")
 c.JupyterHub.ssl_key = str(plan.key or "")
@@ -19,8 +21,9 @@ c.JupyterHub.hub_ip, c.JupyterHub.hub_port = GATEWAY, plan.hub_port
 c.JupyterHub.db_url = f"sqlite:///{plan.folder / 'hub.sqlite'}"
 c.JupyterHub.cookie_secret_file = str(plan.folder / "cookie-secret")
 c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{plan.proxy_port}"
-if plan.certificate is None:  # what a proxy with TLS in front says of the browser stays as it is: cookies are secure
-    c.ConfigurableHTTPProxy.command = ["configurable-http-proxy", "--no-x-forward"]
+# Without a certificate, there may be a proxy with TLS in front. What it says of the browser stays: cookies are secure.
+_FORWARD = [] if plan.certificate else ["--no-x-forward"]
+c.ConfigurableHTTPProxy.command = [*_ENDS_WITH_THE_HUB, "configurable-http-proxy", *_FORWARD]
 c.ConfigurableHTTPProxy.pid_file = str(plan.folder / "proxy.pid")
 
 c.JupyterHub.authenticator_class = ClassWordAuthenticator
@@ -45,7 +48,7 @@ c.JupyterHub.services = [
     {
         "name": "idle-culler",
         "command": [
-            *("setpriv", "--pdeathsig=TERM", "--"),  # a Hub that is killed leaves none behind
+            *_ENDS_WITH_THE_HUB,
             *(sys.executable, "-P", "-m", "jupyterhub_idle_culler", f"--timeout={60 * plan.idle_minutes}"),
         ],
     },

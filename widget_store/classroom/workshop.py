@@ -202,6 +202,7 @@ def _clear_away(folder: Path, *, keep: bool) -> None:
     if plan is None:
         return
     with interrupts_wait():
+        hub.end_what_is_left(folder)
         for seat in plan.seats:
             if account := accounts.find_account(seat.name):
                 accounts.end_processes(account.pw_uid)
