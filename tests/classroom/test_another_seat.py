@@ -1,6 +1,6 @@
 """A learner in the next seat gets at nothing of another, whatever they try.
 
-Each way in `inside.py` is tried by both seats. By the victim's own it succeeds: so it is a real try.
+Each way in `ways.py` is tried by both seats. By the victim's own it succeeds: so it is a real try.
 """
 
 import json
@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 import widget_store
-from tests.classroom import inside
+from tests.classroom import ways
 from tests.classroom.rooms import Room, tell, why_not, workshop
 from tests.support import PATIENCE_SECONDS
 
@@ -80,7 +80,7 @@ def victim(room: Room) -> Iterator[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def tried(room: Room, victim: dict[str, Any]) -> Outcomes:
     """What came of each way, from the other seat and from the victim's own."""
-    own = sorted(set(inside.WAYS) - CLOSED_TO_ALL)
+    own = sorted(set(ways.WAYS) - CLOSED_TO_ALL)
     return {
         "other": tell(room.inside(OTHER, "try"), victim),
         "own": tell(room.inside(VICTIM, "try", *own), victim),
@@ -88,10 +88,10 @@ def tried(room: Room, victim: dict[str, Any]) -> Outcomes:
 
 
 def test_there_are_as_many_ways_as_are_told() -> None:
-    assert len(inside.WAYS) >= 25
+    assert len(ways.WAYS) >= 25
 
 
-@pytest.mark.parametrize("name", inside.WAYS)
+@pytest.mark.parametrize("name", ways.WAYS)
 def test_another_seat_gets_nowhere(tried: Outcomes, name: str) -> None:
     succeeded, words = tried["other"][name]
     assert succeeded is False, f"{name}: {words}"
