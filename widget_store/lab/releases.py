@@ -147,6 +147,14 @@ class Releases:
         _wait_until(has_it, lambda: f"{workflow_id} is {status}, and not {' or '.join(statuses)}.")
         return status
 
+    def wait_for_step(self, workflow_id: str, step: str) -> None:
+        """Wait until a workflow has a checkpoint of a step. `DBOS.sleep` is the timer of a wait for a message.
+
+        Raises:
+            TimeoutError: When that does not happen within half a minute.
+        """
+        _wait_until(lambda: step in self.steps(workflow_id), lambda: f"{workflow_id} has no checkpoint of {step}.")
+
     def close(self) -> None:
         """End all, and give back the database. Does no harm when done twice."""
         with interrupts_wait():

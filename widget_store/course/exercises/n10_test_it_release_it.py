@@ -135,7 +135,7 @@ def _differing(apps: dict[str, Path]) -> list[str]:
     with tempfile.TemporaryDirectory() as folder, closing(Releases(parcels.APPLICATION, parcels.TABLES)) as releases:
         releases.start(parcels.written(Path(folder), "old"), "old")
         _send(releases, "p-1")
-        _wait(lambda: "book" in releases.steps("p-1"), "No parcel was booked")
+        releases.wait_for_step("p-1", "book")
         releases.stop("old")
         return [change for change, app in apps.items() if not replay(app, database_url=releases.system_url).same]
 
