@@ -110,6 +110,7 @@ lock: ## Pin every dependency again, after a change of pyproject.toml; needs uv.
 	@$(COMPILE) --group test -c requirements/lab.txt -c requirements/build.txt -o requirements/test.txt
 	@$(COMPILE) --group book -c requirements/lab.txt -c requirements/build.txt -c requirements/test.txt -o requirements/book.txt
 	@sed -n 's/^embedded = \["\(.*\)"\]$$/\1/p' pyproject.toml | $(COMPILE) - -c requirements/lab.txt -o requirements/embedded.txt
+	@$(COMPILE) --extra workshop pyproject.toml -c requirements/lab.txt -c requirements/test.txt -c requirements/embedded.txt -o requirements/workshop.txt
 
 # .venv with the pinned pip and build backend. The pip of an older Python takes twice as long for all that follows.
 .venv/build.installed: requirements/build.txt

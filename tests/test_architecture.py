@@ -51,3 +51,27 @@ def test_every_way_to_get_hold_of_dbos_is_noticed(source: str) -> None:
 @pytest.mark.parametrize("source", ["from dbos import DBOSClient", "import dbos\ndbos.DBOSClient", "# DBOS"])
 def test_looking_through_a_client_is_allowed(source: str) -> None:
     assert not list(uses_of_dbos(source))
+
+
+def private_uses(source: str) -> Iterator[str]:
+    """Yield what a module takes from a private module of DBOS; types do not count."""
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.ImportFrom(module=str(module)) if module.startswith("dbos._"):
+                yield module
+            case ast.Attribute(attr="_sys_db" | "_registry" | "_launched"):
+                yield node.attr
+
+
+ELSEWHERE = [
+    module for module in sorted(KIT.rglob("*.py")) if module.name not in {"dbos_internals.py", "exactly_once.py"}
+]
+
+
+@pytest.mark.parametrize("module", ELSEWHERE, ids=lambda path: path.relative_to(KIT).as_posix())
+def test_what_is_private_to_dbos_is_taken_in_one_module(module: Path) -> None:
+    assert list(private_uses(module.read_text(encoding="utf-8"))) == []
+
+
+def test_a_use_of_what_is_private_is_noticed() -> None:
+    assert list(private_uses("from dbos._dbos import x\nclient._sys_db.y()")) == ["dbos._dbos", "_sys_db"]

@@ -28,6 +28,7 @@ LOCKS = {
     "embedded": PROJECT["optional-dependencies"]["embedded"],
     "lab": PROJECT["dependencies"],
     "test": PYPROJECT["dependency-groups"]["test"],
+    "workshop": PROJECT["dependencies"] + PROJECT["optional-dependencies"]["workshop"],
 }
 
 
@@ -182,7 +183,7 @@ def test_the_readme_names_every_direct_dependency() -> None:
     if not readme.exists():
         pytest.skip("no README.md yet")
     text = readme.read_text().lower()
-    assert [name for name in by_name(LOCKS["lab"] + LOCKS["embedded"]) if name not in text] == []
+    assert [name for name in by_name(LOCKS["workshop"] + LOCKS["embedded"]) if name not in text] == []
 
 
 def test_codespaces_opens_the_first_notebook_and_installs_as_everybody_does() -> None:

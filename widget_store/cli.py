@@ -156,6 +156,11 @@ def replay(options: argparse.Namespace) -> int:
         return command.main(options, loader="widget_store.serving.replayed:load")
 
 
+def workshop(options: argparse.Namespace) -> int:
+    """A JupyterHub for a class, in a process of its own."""
+    return _run_python("workshop", "widget_store.classroom", *options.more)
+
+
 def progress(options: argparse.Namespace) -> int:
     """The exercises of the course, and how far the learner has come."""
     if options.folder is not None and not Path(options.folder).is_dir():
@@ -319,6 +324,13 @@ def _parser() -> argparse.ArgumentParser:
         add_help=False,  # its own help says more
     )
     command.set_defaults(run=bench, more=[])
+
+    command = commands.add_parser(
+        "workshop",
+        help="run a JupyterHub for a class, each seat an account of its own",
+        add_help=False,  # its own help says more
+    )
+    command.set_defaults(run=workshop, more=[])
 
     command = commands.add_parser("progress", help="list the exercises of the course, and which you have solved")
     command.add_argument("folder", nargs="?", metavar="FOLDER", help="your copy of the course (widget-store-course)")

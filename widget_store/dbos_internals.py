@@ -10,8 +10,11 @@ from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import Any
 
-from dbos import DBOS, AsyncSQLAlchemyDatasource, DBOSConfig, Queue, SQLAlchemyDatasource
+from dbos import DBOS, AsyncSQLAlchemyDatasource, DBOSClient, DBOSConfig, Queue, SQLAlchemyDatasource
+from dbos._context import DBOSContext, get_local_dbos_context
+from dbos._core import execute_dequeued_workflow
 from dbos._dbos import _get_dbos_instance, _get_or_create_dbos_registry
+from dbos._sys_db import SystemDatabase
 
 Around = Callable[[str], contextlib.AbstractContextManager[None]]
 """Makes, from a step's name, a context manager in which the step's body runs."""
@@ -30,6 +33,40 @@ def is_launched() -> bool:
     with contextlib.suppress(Exception):
         return _get_dbos_instance()._launched  # noqa: SLF001
     return False
+
+
+def current_context() -> DBOSContext | None:
+    """The workflow and the step in which this code runs, if it runs in one: also what DBOS does on their behalf."""
+    return get_local_dbos_context()
+
+
+def system_database(dbos: DBOS) -> SystemDatabase:
+    """What a launched DBOS asks for each step, and tells of each."""
+    return dbos._sys_db  # noqa: SLF001
+
+
+def execute(dbos: DBOS, status: Any, owner: str) -> None:
+    """Run a stored workflow in this process, as what a queue has given out. A public call would choose the process."""
+    execute_dequeued_workflow(dbos, status, owner)
+
+
+def recorded_value(database: SystemDatabase, recorded: Any) -> Any:
+    """A recorded result as DBOS reads it; raises what is recorded in its place."""
+    return database._replay_recorded(recorded, "result")  # noqa: SLF001
+
+
+def without_consumers(dbos: DBOS) -> None:
+    """Take from a DBOS that is not launched yet what it would listen to: Kafka, for example."""
+    dbos._registry.pollers = []  # noqa: SLF001
+    dbos._registry.kafka_registrations = []  # noqa: SLF001
+
+
+def requeue_for_recovery(client: DBOSClient, workflow_id: str, executor_id: str, queue: str) -> None:
+    """Put a dead executor's workflow onto the queue that it came from, or else onto this one, as recovery does.
+
+    The public `resume_workflows` forgets how often a workflow was tried, and its deadline.
+    """
+    client._sys_db.reenqueue_for_recovery(workflow_id, [executor_id], queue)  # noqa: SLF001
 
 
 def override_configuration(settings: DBOSConfig) -> None:

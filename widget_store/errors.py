@@ -57,3 +57,7 @@ class StoreDidNotStart(WidgetStoreError):
 
 class LabUnavailable(WidgetStoreError):
     """JupyterLab can't be opened on the notebooks: they are not here, or it is not installed."""
+
+
+class WorkshopUnavailable(WidgetStoreError):
+    """A workshop can't be started, or is not there, on this machine."""

@@ -333,3 +333,21 @@ def test_a_scenario_may_call_any_endpoint_and_have_rules_of_its_own(new_database
         'answers: asking for what is not there was answered with 404, \'{"detail":"Not Found"}\'',
         "orders seen: 1",
     ]
+
+
+@pytest.mark.slow("starts a store")
+def test_a_file_that_takes_no_part_in_a_purchase_is_not_tested_with_the_stores_own_checkout(
+    crash: Callable[..., Report], tmp_path: Path
+) -> None:
+    file = tmp_path / "transfers.py"
+    file.write_text(
+        "from dbos import DBOS\n"
+        "from fastapi import APIRouter\n"
+        "router = APIRouter()\n"
+        "@DBOS.workflow()\n"
+        "def transfer(amount): pass\n"
+        "@router.post('/transfers')\n"
+        "def start(): transfer(1)\n"
+    )
+    with pytest.raises(AppFileError, match="takes no part in a purchase"):
+        crash("paid", backend="sqlite", app=file)

@@ -52,14 +52,20 @@ def outcome(database: Database, effects: Iterable[Request], ignore: Sequence[str
         parts |= _tables(connection, set(ignore))
     with asking_dbos(database) as client, looking_at(database) as connection:
         parts["workflows"] = Counter(_workflows(client, set(ignore)))
-        parts["events"] = Counter(_events(connection, client))
+        parts["events"] = Counter(_events(connection, client, set(ignore)))
     return Outcome(parts)
 
 
-def differences(undisturbed: Outcome, other: Outcome) -> list[str]:
-    """A sentence for each part in which two runs differ."""
+def differences(undisturbed: Outcome, other: Outcome, reference: str = "a run without a crash") -> list[str]:
+    """A sentence for each part in which two runs differ.
+
+    Args:
+        undisturbed: What the first has left.
+        other: What the second has left.
+        reference: What the first is called.
+    """
     return [
-        _difference(name, undisturbed.parts.get(name, Counter()), other.parts.get(name, Counter()))
+        _difference(name, undisturbed.parts.get(name, Counter()), other.parts.get(name, Counter()), reference)
         for name in dict.fromkeys([*undisturbed.parts, *other.parts])
         if undisturbed.parts.get(name, Counter()) != other.parts.get(name, Counter())
     ]
@@ -80,17 +86,14 @@ def _why(error: object) -> str:
     return "" if error is None else f": {in_a_line(repr(error), _LONGEST)}"
 
 
-def _difference(name: str, undisturbed: Rows, other: Rows) -> str:
-    return f"{name}: {_both(other - undisturbed, undisturbed - other)}"
-
-
-def _both(added: Rows, missing: Rows) -> str:
+def _difference(name: str, undisturbed: Rows, other: Rows, reference: str) -> str:
+    added, missing = other - undisturbed, undisturbed - other
     sentences = []
     if added:
-        sentences.append(f"has {_listed(added)}, which a run without a crash has not")
+        sentences.append(f"has {_listed(added)}, which {reference} has not")
     if missing:
-        sentences.append(f"lacks {_listed(missing)}, which a run without a crash has")
-    return "; ".join(sentences)
+        sentences.append(f"lacks {_listed(missing)}, which {reference} has")
+    return f"{name}: {'; '.join(sentences)}"
 
 
 def _listed(rows: Rows) -> str:
@@ -169,10 +172,16 @@ def _workflows(client: DBOSClient, ignore: set[str]) -> Iterator[str]:
     yield from scheduled
 
 
-def _events(connection: sa.Connection, client: DBOSClient) -> Iterator[str]:
-    for workflow_id, key in connection.execute(sa.text("SELECT workflow_uuid, key FROM dbos.workflow_events")):
-        value = client.get_event(workflow_id, key, timeout_seconds=0)
-        yield f"{key} of {_plain(workflow_id, as_text=True)}: {_plain(value)}"
+def _events(connection: sa.Connection, client: DBOSClient, ignore: set[str]) -> Iterator[str]:
+    for workflow_id, key, stored in connection.execute(
+        sa.text("SELECT workflow_uuid, key, value FROM dbos.workflow_events")
+    ):
+        try:
+            value = client.get_event(workflow_id, key, timeout_seconds=0)
+        except Exception:  # noqa: BLE001 - of a class that only the application can import: compared as it is stored
+            value = stored
+        told = "" if f"event {key}" in ignore else f": {_plain(value)}"
+        yield f"{key} of {_plain(workflow_id, as_text=True)}{told}"
 
 
 def _plain(value: object, as_text: bool = False) -> str:

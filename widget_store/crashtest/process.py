@@ -13,12 +13,10 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from widget_store.crashtest.application import Application, Line, Place
+from widget_store.crashtest import child
+from widget_store.crashtest.application import Application, Place
 from widget_store.crashtest.faults import Fault, Kill
-from widget_store.crashtest.points import CrashPoints
-from widget_store.errors import WidgetStoreError
-from widget_store.plain_text import failure_in_words
-from widget_store.system.processes import Processes, end_with_parent, print_into, stand_apart, start
+from widget_store.system.processes import Processes, start
 
 LOOK_AGAIN_SECONDS = 0.01
 _LAST_POINT_WITHIN_SECONDS = 2.0
@@ -148,10 +146,9 @@ class Lives:
             while life.process.is_alive() and time.monotonic() < deadline and self._has_more_to_come(life):
                 life.process.join(LOOK_AGAIN_SECONDS)
             self._hear(life)
-            if life.process.is_alive():
-                return False
-            self._bury(life)
-            return True
+            if died := not life.process.is_alive():
+                self._bury(life)
+            return died
 
     def kill(self) -> None:
         """End the process, whoever waits for its answer: nothing more will be asked of it."""
@@ -177,7 +174,8 @@ class Lives:
         armed = self._to_come[0] if self._to_come else None
         ours, theirs = self.processes.Pipe()
         process = self.processes.Process(
-            target=_live, args=(_Errand(self.application, self.place, self.printed_into, armed, self.fault), theirs)
+            target=child.live,
+            args=(child.Errand(self.application, self.place, self.printed_into, armed, self.fault), theirs),
         )
         life = _Life(process, ours)
         self.lives.append(life.reached)
@@ -283,38 +281,6 @@ class _Life:
                 self._inbox.put(self.pipe.recv())
 
 
-@dataclass(frozen=True)
-class _Errand:
-    """What a process is for."""
-
-    application: Application
-    place: Place
-    printed_into: Path
-    armed: str | None = None
-    fault: Fault = field(default_factory=Kill)
-
-
-def _live(errand: _Errand, pipe: Connection) -> None:
-    """The whole life of a process that is to be killed."""
-    stand_apart()
-    end_with_parent()
-    print_into(errand.printed_into)
-    line = Line(pipe)
-    points = CrashPoints(
-        errand.armed,
-        tell=lambda point: line.tell("reached", point),
-        otherwise=errand.application.otherwise,
-        strike=errand.fault.strike(line),
-    )
-    try:
-        errand.application.serve(errand.place, points, line)
-    except WidgetStoreError as failure:
-        line.tell("failed", str(failure))
-    except (Exception, SystemExit) as failure:  # noqa: BLE001 - whatever it was, it is the verdict
-        line.tell("failed", failure_in_words(failure))
-    os._exit(1)
-
-
 def prepare(application: Application, place: Place, *, processes: Processes, printed: Path, within: float) -> str:
     """Let an application fill an empty database, in a process of its own.
 
@@ -322,7 +288,7 @@ def prepare(application: Application, place: Place, *, processes: Processes, pri
         Why it could not, in words; empty when all is well.
     """
     ours, theirs = processes.Pipe()
-    process = processes.Process(target=_prepare, args=(_Errand(application, place, printed), theirs))
+    process = processes.Process(target=child.prepare, args=(child.Errand(application, place, printed), theirs))
     start(process)
     theirs.close()
     try:
@@ -337,17 +303,3 @@ def prepare(application: Application, place: Place, *, processes: Processes, pri
         process.join()
         process.close()
         ours.close()
-
-
-def _prepare(errand: _Errand, pipe: Connection) -> None:
-    stand_apart()
-    end_with_parent()
-    print_into(errand.printed_into)
-    line = Line(pipe)
-    try:
-        errand.application.prepare(errand.place, line)
-    except WidgetStoreError as failure:
-        line.tell("failed", str(failure))
-    except (Exception, SystemExit) as failure:  # noqa: BLE001 - whatever it was, it is told
-        line.tell("failed", failure_in_words(failure))
-    threading.Event().wait()  # to be killed with everything committed

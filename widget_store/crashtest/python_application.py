@@ -37,6 +37,7 @@ class PythonApplication:
         source: A Python file, or the name of a module.
         asgi: The name of an ASGI application in it, to be served; empty for none.
         on_launch: The name of a function in it that is called in each process once DBOS is launched; empty for none.
+        database_variable: The variable from which it takes the URL of its own database.
         environment: More environment variables.
         outside: The variable from which it takes the URL of a service outside; empty for none.
     """
@@ -44,6 +45,7 @@ class PythonApplication:
     source: Path | str
     asgi: str = ""
     on_launch: str = ""
+    database_variable: str = "DATABASE_URL"
     environment: Mapping[str, str] = field(default_factory=dict, hash=False)
     outside: str = ""
     otherwise: str = "app"
@@ -78,7 +80,7 @@ class PythonApplication:
             del os.environ[name]  # of somebody's own application: a name, a version, the key of a control plane
         os.environ |= {
             "DBOS_SYSTEM_DATABASE_URL": _url(place.database.system_url),
-            "DATABASE_URL": _url(place.database.url),
+            self.database_variable: _url(place.database.url),
             "CRASH_TEST_RUN": place.run,
             **({self.outside: place.outside} if self.outside else {}),
             **self.environment,

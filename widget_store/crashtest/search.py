@@ -255,6 +255,9 @@ def _what_differs(first: Result, second: Result, left: Outcome, again: Outcome |
     steps = set(first.reached) ^ set(second.reached)
     sentences = [f"only one of two undisturbed runs came to {point}" for point in sorted(steps)]
     if again is not None:
-        sentences += [f"two undisturbed runs differ: {each}" for each in oracle.differences(left, again)]
+        sentences += [
+            f"the second of two undisturbed runs differs: {each}"
+            for each in oracle.differences(left, again, "the first")
+        ]
     hint = ["What differs from run to run can't be compared: make it the same, or name it in `ignore`."]
     return [*sentences, *hint] if sentences else second.violations

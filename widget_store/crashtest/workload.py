@@ -30,16 +30,18 @@ class Workload:
 
     Attributes:
         app: A Python file, beside the one with this class, or the name of a module. It takes the URL of its database
-            from the environment variable DATABASE_URL, and that of DBOS's from DBOS_SYSTEM_DATABASE_URL; the latter
-            wins over its own `DBOS(config=…)`. CRASH_TEST_RUN tells runs apart that go on side by side.
+            from the environment variable `database_variable`, and that of DBOS's from DBOS_SYSTEM_DATABASE_URL; the
+            latter wins over its own `DBOS(config=…)`. CRASH_TEST_RUN tells runs apart that go on side by side.
         asgi: The name of an ASGI application in it, where it is asked over HTTP.
         on_launch: The name of a function in it that is called in each process after `DBOS.launch()`, where it
             registers its queues and schedules.
+        database_variable: The environment variable from which it takes the URL of its own database.
         environment: More environment variables.
         outside: The environment variable from which it takes the URL of a service outside of its database. There the
             crash test listens, answers with `answer`, and records: an effect that is there twice is a difference.
-        ignore: What is left out when a run is compared with one that nothing disturbed: `table.column`; `table`; and
-            `workflow()` for the result of a workflow. Columns with times and random UUIDs are left out in any case.
+        ignore: What is left out when a run is compared with one that nothing disturbed: `table`; `table.column`;
+            `workflow()` for the result of a workflow; `event key` for the value of an event. Columns with times, and
+            random UUIDs, are left out in any case.
         may_fail: Names of workflows that may end with an error.
         sometimes: What some run must see, with `saw`. A search in which none does has tried too little, and fails.
         only: A pattern of the crash points that this workload is about.
@@ -49,6 +51,7 @@ class Workload:
     app: str | Path
     asgi: str = ""
     on_launch: str = ""
+    database_variable: str = "DATABASE_URL"
     environment: Mapping[str, str] = {}
     outside: str = ""
     ignore: tuple[str, ...] = ()
@@ -100,6 +103,7 @@ class Workload:
             source=_source(self.app, type(self)),
             asgi=self.asgi,
             on_launch=self.on_launch,
+            database_variable=self.database_variable,
             environment=dict(self.environment),
             outside=self.outside,
         )

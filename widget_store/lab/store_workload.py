@@ -17,7 +17,7 @@ from widget_store.errors import WidgetStoreError
 from widget_store.lab import invariants
 from widget_store.lab.order_status import status_in_words
 from widget_store.lab.processes import lab_processes
-from widget_store.lab.scenarios import Answer, Customer, Scenario
+from widget_store.lab.scenarios import SCENARIOS, Answer, Customer, Scenario
 from widget_store.plain_text import failure_in_words
 from widget_store.schema import OrderStatus
 from widget_store.settings import Settings
@@ -36,10 +36,12 @@ class ServedStore:
     Attributes:
         settings: Its payment timeout, and its dispatch interval.
         app_file: A learner's file; None for the store's own checkout.
+        must_sell: Refuse a file that takes no part in a purchase.
     """
 
     settings: Settings
     app_file: Path | None = None
+    must_sell: bool = False
     otherwise: str = "http"
 
     def prepare(self, place: Place, line: Line) -> None:
@@ -50,7 +52,9 @@ class ServedStore:
         """Serve until the process is killed."""
         from widget_store.serving.server import Worker, serve
 
-        worker = Worker("worker-1", place.database, self.settings, port=0, app_file=self.app_file)
+        worker = Worker(
+            "worker-1", place.database, self.settings, port=0, app_file=self.app_file, must_sell=self.must_sell
+        )
         serve(worker, on_ready=lambda port: line.tell("ready", port), crash_points=points)
 
 
@@ -84,7 +88,7 @@ class StoreWorkload(Workload):
         settings = Settings.model_construct(
             payment_timeout=self.scenario.payment_timeout, dispatch_interval=self.scenario.dispatch_interval
         )
-        return ServedStore(settings, self._app_file)
+        return ServedStore(settings, self._app_file, must_sell=self.scenario.name in SCENARIOS)
 
     def before_run(self, db: sa.Connection) -> None:
         """Put the scenario's stock on the shelf."""

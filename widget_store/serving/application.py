@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import sqlalchemy as sa
@@ -38,11 +39,18 @@ class Application:
     on_launch: Callable[[], object] = _nothing
 
 
-def load_application(file: Path | None) -> Application:
+_SELLING = ("/checkout/", "/payment_webhook/", "/restock")
+
+
+def load_application(file: Path | None, *, must_sell: bool = False) -> Application:
     """The application in a Python file, or the store's own for None.
 
     The file defines `checkout_workflow(key)`, or a `router` (a `fastapi.APIRouter`) whose endpoints sell without one,
     or both. It may define `INVARIANTS`, a list of functions, and `on_launch()`.
+
+    Args:
+        file: The file.
+        must_sell: Refuse a file that takes no part in a purchase: the store's own checkout would be tested in its name.
 
     Raises:
         AppFileError: When the file can't be run, or what it defines can't be used.
@@ -57,6 +65,12 @@ def load_application(file: Path | None) -> Application:
     invariants = tuple(getattr(module, "INVARIANTS", ()))
     if not callable(checkout_workflow):
         raise AppFileError(f"{file} defines no checkout_workflow(key). Define one, decorated with @DBOS.workflow().")
+    if must_sell and not _sells(module):
+        raise AppFileError(
+            f"{file} takes no part in a purchase, so a crash test of it would test the store's own checkout. Define "
+            "checkout_workflow(key) in it; or write a Workload for it, and name that: widget-store crash-test "
+            "FILE::WORKLOAD."
+        )
     if router is not None and not isinstance(router, APIRouter):
         raise AppFileError(
             f"{file} defines a router that is not a fastapi.APIRouter. Make it with fastapi.APIRouter()."
@@ -64,6 +78,14 @@ def load_application(file: Path | None) -> Application:
     if not all(callable(invariant) for invariant in invariants):
         raise AppFileError(f"{file}: INVARIANTS is not a list of functions that take a database connection.")
     return Application(checkout_workflow, router, invariants, getattr(module, "on_launch", _nothing))
+
+
+def _sells(module: ModuleType) -> bool:
+    """Whether a purchase comes by what the file defines: a workflow of the store's, or one of its endpoints."""
+    if hasattr(module, "checkout_workflow") or hasattr(module, "dispatch_order_workflow"):
+        return True
+    routes = getattr(getattr(module, "router", None), "routes", ())
+    return any(str(getattr(route, "path", "")).startswith(_SELLING) for route in routes)
 
 
 @contextlib.contextmanager

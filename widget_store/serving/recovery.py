@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from dbos import DBOSClient, WorkflowStatus
 
 from widget_store.databases import Database
+from widget_store.dbos_internals import requeue_for_recovery
 from widget_store.serving import executors
 
 APP_NAME = "widget-store"
@@ -94,7 +95,7 @@ def _requeue(client: DBOSClient, executor_id: str, version: str, look_every: flo
     if under_way:
         client.register_queue(RECOVERY_QUEUE, polling_interval_sec=look_every, on_conflict="always_update")
     for workflow in under_way:
-        client._sys_db.reenqueue_for_recovery(workflow.workflow_id, [executor_id], RECOVERY_QUEUE)  # noqa: SLF001 - it is nowhere public
+        requeue_for_recovery(client, workflow.workflow_id, executor_id, RECOVERY_QUEUE)
 
 
 def _under_way(client: DBOSClient, version: str, executor_id: str | None = None) -> list[WorkflowStatus]:

@@ -73,6 +73,7 @@ class Worker:
         is_one_of_several: Whether other workers take connections from there, too.
         application_version: The version of the workflows' code: it goes on only with what it began under the same one.
             "auto" is DBOS's own, a hash of their source.
+        must_sell: Refuse a file that takes no part in a purchase.
     """
 
     executor_id: str
@@ -85,6 +86,7 @@ class Worker:
     listener: socket.socket | None = None
     is_one_of_several: bool = False
     application_version: str = APPLICATION_VERSION
+    must_sell: bool = False
 
 
 def serve(worker: Worker, on_ready: Callable[[int], None], crash_points: "CrashPoints | None" = None) -> None:
@@ -248,7 +250,7 @@ def _launch(
     }
     DBOS(config=config)
     with contextlib.nullcontext() if crash_points is None else crash_points.watch_step_bodies():
-        application = load_application(worker.app_file)
+        application = load_application(worker.app_file, must_sell=worker.must_sell)
     exactly_once.bind(SQLAlchemyDatasource.create(worker.database.url, engine=transactions))
     with transactions.begin() as connection:
         create_tables(connection)

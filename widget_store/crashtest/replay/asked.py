@@ -1,9 +1,8 @@
 """What new code asks of DBOS while a stored workflow is replayed.
 
-This module uses DBOS's private side, which has no public way to look: every durable call goes through its system
-database, whose methods are watched here. A call with a checkpoint gets the recorded answer, from DBOS itself. A call
-without one never returns: its thread waits for the end of the process. So no body of a step runs, and nothing is sent,
-published or started.
+Every durable call goes through DBOS's system database, which has no public way to look: its methods are watched here.
+A call with a checkpoint gets the recorded answer, from DBOS itself. A call without one never returns: its thread waits
+for the end of the process. So no body of a step runs, and nothing is sent, published or started.
 """
 
 import asyncio
@@ -17,10 +16,8 @@ from typing import Any, Never
 
 from dbos import DBOS
 from dbos import error as dbos_error
-from dbos._context import get_local_dbos_context
-from dbos._core import execute_dequeued_workflow
-from dbos._sys_db import SystemDatabase
 
+from widget_store import dbos_internals
 from widget_store.crashtest.replay.stored import Result, Step, StoredWorkflow
 from widget_store.dbos_internals import registered_workflows
 
@@ -108,7 +105,7 @@ class Watch:
     def __init__(self, dbos: DBOS) -> None:
         self._dbos = dbos
         self._replayed: dict[str, Replayed] = {}
-        self._database: SystemDatabase = dbos._sys_db  # noqa: SLF001 - see the module
+        self._database = dbos_internals.system_database(dbos)
         self._real: dict[str, Callable[..., Any]] = {}
         for name in WATCHED:
             self._real[name] = getattr(self._database, name)
@@ -127,7 +124,7 @@ class Watch:
         status = self._database.get_workflow_status(stored.workflow_id)
         assert status is not None  # noqa: S101 - it was copied
         status["status"] = "PENDING"  # also of a finished one: DBOS runs no other
-        execute_dequeued_workflow(self._dbos, status, "replay")
+        dbos_internals.execute(self._dbos, status, "replay")
         return replayed
 
     def is_asynchronous(self, stored: StoredWorkflow) -> bool:
@@ -138,7 +135,7 @@ class Watch:
         """A recorded value, or the exception that is recorded in its place: read by DBOS, pickles included."""
         recorded: Any = {"child_workflow_id": None, "child_shard_key": None, **result}
         try:
-            return self._database._replay_recorded(recorded, "result")  # noqa: SLF001 - see the module
+            return dbos_internals.recorded_value(self._database, recorded)
         except Exception as failure:  # noqa: BLE001 - anything may be recorded, and may be unreadable
             return failure
 
@@ -212,7 +209,7 @@ class Watch:
         context = given[3] if len(given) > 3 else named.get("ctx")  # behind the three columns of the result
         child = None if context is not None else result_workflow_id  # DBOS tells another id when it was called directly
         if context is None:
-            context = get_local_dbos_context()
+            context = dbos_internals.current_context()
             if context is None or not context.is_workflow():
                 return
             context.function_id += 1
@@ -236,7 +233,7 @@ class Watch:
 
     def _parent(self) -> tuple[Replayed, int]:
         """The workflow that waits for a child here, and the number under which it records the result."""
-        context = get_local_dbos_context()
+        context = dbos_internals.current_context()
         if context is None:
             raise _Stopped
         if context.parent_workflow_id in self._replayed:  # the child was called directly, and this is its context

@@ -13,6 +13,7 @@ from typing import Any
 from dbos import DBOS, AsyncSQLAlchemyDatasource, SQLAlchemyDatasource
 
 from widget_store.crashtest.replay.asked import Watch
+from widget_store.dbos_internals import without_consumers
 
 _KEPT = ("name", "serializer")
 """What of an application's own configuration holds for its replay."""
@@ -40,8 +41,7 @@ class HarmlessApplication:
             initialize(dbos, config={**kept, **self._throwaway()})  # type: ignore[typeddict-item]
 
         def watched(dbos: DBOS) -> None:
-            dbos._registry.pollers = []  # noqa: SLF001 - a consumer of Kafka would take messages
-            dbos._registry.kafka_registrations = []  # noqa: SLF001 - it would ask for one's queue
+            without_consumers(dbos)
             launch(dbos)
             self._watch = self._watch or Watch(dbos)
 
