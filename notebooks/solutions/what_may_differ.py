@@ -1,0 +1,1 @@
+answer = ("statements.ticket", "transfer()")

@@ -1,0 +1,22 @@
+# says: This bank is right, but your check reports
+"""A transfer, and what must be true of the money in the end."""
+
+import sqlalchemy as sa
+
+from widget_store.crashtest import Workload
+
+
+class OneTransfer(Workload):
+    app = "bank.py"
+
+    def set_up(self, db):
+        db.execute(sa.text("CREATE TABLE accounts (owner VARCHAR(20) PRIMARY KEY, balance INTEGER)"))
+        db.execute(sa.text("INSERT INTO accounts VALUES ('anna', 100), ('bert', 0)"))
+
+    def drive(self, app):
+        app.start("transfer", "t-1", "anna", "bert", 30)
+
+    def check(self, db):
+        balances = dict(db.execute(sa.text("SELECT owner, balance FROM accounts")).all())
+        if balances != {"anna": 70, "bert": 30}:
+            yield f"the balances are {balances}"

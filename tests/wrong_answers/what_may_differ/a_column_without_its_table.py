@@ -1,0 +1,2 @@
+# says: two undisturbed runs differ: table statements
+answer = ("ticket", "transfer()")

@@ -1,0 +1,2 @@
+# says: two undisturbed runs differ: workflows
+answer = ("statements.ticket",)

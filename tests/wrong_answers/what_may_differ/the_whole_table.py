@@ -1,0 +1,2 @@
+# says: would not be noticed
+answer = ("statements", "transfer()")
