@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.crashtest.small import BROKEN, SAFE, Work, an_app, work
+from tests.support import eventually
 from widget_store.crashtest import App, Plan, Report, Result, Verdict, Workload, crash_test
 from widget_store.crashtest.recorder import Answer, Recorder, Request
 from widget_store.databases import Database
@@ -166,10 +167,12 @@ def test_what_is_to_be_seen_sometimes_and_never_is_fails_the_search(crash: Test,
 def test_a_schedule_that_goes_on_by_itself_comes_to_rest(crash: Test, tmp_path: Path) -> None:
     class Ticking(Work):
         on_launch = "start_the_clock"
+        time_limit = 12.0
 
         def drive(self, app: App) -> None:
-            app.wait()
-            self.saw("drive came to its end")
+            app.start("work", "w-1")
+            ticks = sa.text("SELECT count(*) FROM dbos.workflow_status WHERE name = 'tick'")
+            eventually(lambda: app.connection.execute(ticks).scalar_one(), "a tick")
 
     ticking = Ticking()
     ticking.app = an_app(
@@ -177,7 +180,7 @@ def test_a_schedule_that_goes_on_by_itself_comes_to_rest(crash: Test, tmp_path: 
         *SAFE,
         before="@DBOS.workflow()\n"
         "def tick(at, context):\n"
-        "    pass\n\n"
+        "    DBOS.sleep(1.5)\n\n"  # before it ends, there is the next
         "def start_the_clock():\n"
         "    DBOS.apply_schedules([{'schedule_name': 's', 'workflow_fn': tick, 'schedule': '* * * * * *'}])\n",
     )
