@@ -77,3 +77,14 @@ def test_no_process_stays_when_they_are_closed(releases: Releases, tmp_path: Pat
     releases.close()
     releases.close()
     assert not any(psutil.pid_exists(pid) for pid in started)
+
+
+def test_a_process_with_a_workflow_that_waits_ends_with_its_standard_input(releases: Releases, tmp_path: Path) -> None:
+    """The kernel holds the other end: so no process outlives it."""
+    releases.start(parcels.written(tmp_path, "app"), "blue")
+    send(releases, "p-1")
+    (process,) = releases._processes.values()  # noqa: SLF001 - nobody else has it
+    assert process.stdin
+    process.stdin.close()
+    assert process.wait(timeout=30) == 0
+    process.stdin = None  # which `communicate` would flush

@@ -60,6 +60,7 @@ if __name__ == "__main__":
     DBOS.register_queue("parcels", polling_interval_sec=0.05)
     print("launched", flush=True)
     sys.stdin.read()
+    os._exit(0)
 """
 """The application; it books each parcel once."""
 
