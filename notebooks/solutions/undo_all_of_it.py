@@ -22,7 +22,7 @@ def charge(key):
         raise ConnectionError(f"The provider answered {answer.status_code}.")
 
 
-@DBOS.step(retries_allowed=True, max_attempts=1000, interval_seconds=0.05, backoff_rate=1)
+@DBOS.step(retries_allowed=True, max_attempts=1_000_000, interval_seconds=0.05, backoff_rate=1)
 def refund(key):
     answer = provider.post("/refunds", json={"order": key})
     if answer.is_error:

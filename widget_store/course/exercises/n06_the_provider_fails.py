@@ -158,10 +158,10 @@ def _impatient(folder: Path) -> Path:
     "06",
     asks="undo a checkout whose refund fails, again and again",
     hint="Which of the three compensations needs the provider? Do the other two before it: then they do not wait. Let "
-    "refund try for as long as an outage takes: many attempts, with backoff_rate=1.",
+    "refund try for as long as an outage takes: a million attempts, with backoff_rate=1.",
 )
 def undo_all_of_it(file: Path) -> str:
-    """The answers of a charge are lost, and then refunds fail: twelve times, and for as long as the judge looks."""
+    """The answers of a charge are lost, and then refunds fail: many times, and for as long as the judge looks."""
     with shop_with(file) as shop:
         shop.provider.behave("lose the answer", only="charge")
         shop.buy("anna")
