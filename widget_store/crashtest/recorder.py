@@ -17,6 +17,7 @@ from widget_store.plain_text import failure_in_words
 KEY = "Idempotency-Key"
 """The header by which a call is known again."""
 _LARGEST_BODY = 1_000_000
+_MAY_PASS = 500
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class Log:
                 return Answer(500, {"detail": self.failures[-1]})
             if answer.status < 400:  # what was refused has no effect
                 self.effects.append(request)
-            if key:
+            if key and answer.status < _MAY_PASS:  # what failed is asked for again under the same key
                 self._known[key] = answer
             return answer
 
