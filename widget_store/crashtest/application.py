@@ -4,11 +4,11 @@ import contextlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, Protocol
 
 from widget_store.databases import Database
 from widget_store.plain_text import failure_in_words
+from widget_store.system.processes import Connection
 
 if TYPE_CHECKING:
     from widget_store.crashtest.points import CrashPoints

@@ -3,7 +3,6 @@
 import os
 import threading
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 from widget_store.crashtest.application import Application, Line, Place
@@ -11,7 +10,7 @@ from widget_store.crashtest.faults import Fault, Kill
 from widget_store.crashtest.points import CrashPoints
 from widget_store.errors import WidgetStoreError
 from widget_store.plain_text import failure_in_words
-from widget_store.system.processes import end_with_parent, print_into, stand_apart
+from widget_store.system.processes import Connection, end_with_parent, print_into, stand_apart
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -16,7 +15,7 @@ from typing import Any
 from widget_store.crashtest import child
 from widget_store.crashtest.application import Application, Place
 from widget_store.crashtest.faults import Fault, Kill
-from widget_store.system.processes import Processes, start
+from widget_store.system.processes import Connection, Processes, start
 
 LOOK_AGAIN_SECONDS = 0.01
 _LAST_POINT_WITHIN_SECONDS = 2.0
