@@ -170,4 +170,4 @@ def test_a_lesson_of_the_copy_is_solved(lesson: str, windows: str, machine: Mach
     assert verdicts
     assert [verdict for verdict in verdicts if not verdict.startswith("✔")] == []
     told = machine.run("-m", "widget_store", "progress", course)
-    assert re.search(r"^[1-9]\d* of 33 solved", told.stdout, re.MULTILINE), told.stdout
+    assert re.search(r"^[1-9]\d* of \d+ solved", told.stdout, re.MULTILINE), told.stdout

@@ -43,7 +43,10 @@ class Plan:
     def workloads(self) -> search.Plan:
         """The same for the crash test of any application."""
         return search.Plan(
-            tuple(StoreWorkload(scenario, self.app_file) for scenario in self.scenarios),
+            tuple(
+                StoreWorkload(scenario, self.app_file, must_sell=scenario.name in SCENARIOS)
+                for scenario in self.scenarios
+            ),
             points=self.points,
             pairs=self.pairs,
             jobs=self.jobs,

@@ -17,7 +17,7 @@ from widget_store.errors import WidgetStoreError
 from widget_store.lab import invariants
 from widget_store.lab.order_status import status_in_words
 from widget_store.lab.processes import lab_processes
-from widget_store.lab.scenarios import SCENARIOS, Answer, Customer, Scenario
+from widget_store.lab.scenarios import Answer, Customer, Scenario
 from widget_store.plain_text import failure_in_words
 from widget_store.schema import OrderStatus
 from widget_store.settings import Settings
@@ -64,12 +64,14 @@ class StoreWorkload(Workload):
     Args:
         scenario: What the customers do, and how it ends.
         app_file: A learner's file; None for the store's own checkout.
+        must_sell: Refuse a file that takes no part in a purchase.
     """
 
     compares = False  # the invariants say what must be true, and they are what a lesson is about
 
-    def __init__(self, scenario: Scenario, app_file: Path | None = None) -> None:
+    def __init__(self, scenario: Scenario, app_file: Path | None = None, *, must_sell: bool = False) -> None:
         self.scenario = scenario
+        self._must_sell = must_sell
         self.only = scenario.only
         self._app_file = app_file
 
@@ -88,7 +90,7 @@ class StoreWorkload(Workload):
         settings = Settings.model_construct(
             payment_timeout=self.scenario.payment_timeout, dispatch_interval=self.scenario.dispatch_interval
         )
-        return ServedStore(settings, self._app_file, must_sell=self.scenario.name in SCENARIOS)
+        return ServedStore(settings, self._app_file, must_sell=self._must_sell)
 
     def before_run(self, db: sa.Connection) -> None:
         """Put the scenario's stock on the shelf."""

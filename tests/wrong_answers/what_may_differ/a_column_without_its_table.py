@@ -1,2 +1,2 @@
-# says: two undisturbed runs differ: table statements
+# says: the second of two undisturbed runs differs: table statements
 answer = ("ticket", "transfer()")

@@ -1,2 +1,2 @@
-# says: two undisturbed runs differ: workflows
+# says: the second of two undisturbed runs differs: workflows
 answer = ("statements.ticket",)
