@@ -124,7 +124,7 @@ class Provider:
 
     @property
     def behaviour(self) -> str:
-        """How the next request is met: one of the words of `behave`."""
+        """How the next request is met, in one of the words of `behave`."""
         return self._tell()[1].behaviour.value
 
     def is_open(self) -> bool:
