@@ -85,6 +85,7 @@ def test_send_parcel(tmp_path, monkeypatch):
 
 _ONLY_IF_UNKNOWN = '        if database.scalar(sa.text(known), {"parcel": parcel}) is None:\n    '
 BOOKS_AGAIN = (_ONLY_IF_UNKNOWN, "")
+BOOKS_TWICE = ("INSERT INTO bookings VALUES (:parcel)", "INSERT INTO bookings VALUES (:parcel), (:parcel)")
 BOOKS_NOTHING = ("INSERT INTO bookings VALUES (:parcel)", "SELECT :parcel")
 NAMES_NO_PARCEL = ('f"{parcel} is under way"', '"a parcel is under way"')
 WEIGHS_FIRST = ("    book(parcel)\n", "    weigh(parcel)\n    book(parcel)\n")

@@ -1,4 +1,4 @@
-# says: An account is below zero, and your check reports nothing
+# says: Anna's account is below zero, and your check reports nothing
 """A transfer, and what must be true of the money in the end."""
 
 import sqlalchemy as sa

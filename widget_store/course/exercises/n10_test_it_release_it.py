@@ -27,6 +27,8 @@ _LOOK_AGAIN_SECONDS = 0.02
 _TIME_TO_STOP_SECONDS = 1.5
 _BOOKING = ("*.book/effect/after",)
 _UNDISTURBED_ONLY = ()
+_UNDER_WAY = ("PENDING", "ENQUEUED", "DELAYED")
+_NOT_YET_SERVED = "later"
 
 
 @on_file(
@@ -36,7 +38,7 @@ _UNDISTURBED_ONLY = ()
     "parcel, and yield a sentence unless there is exactly one.",
 )
 def write_the_crash_test(file: Path) -> str:
-    """The learner's workload, with an application that is correct, one that repeats itself, and one that does nothing.
+    """The learner's workload, with an application that is correct, one that does nothing, and two that book twice.
 
     A test is known by what it lets through.
     """
@@ -48,12 +50,17 @@ def write_the_crash_test(file: Path) -> str:
             raise Wrong(
                 "An application that books nothing passes your test. Say in check what must be true in the end."
             )
+        twice = parcels.written(folder, "twice", parcels.BOOKS_TWICE)
+        if _tried(file, twice, _UNDISTURBED_ONLY).is_safe:
+            raise Wrong(
+                "An application that books twice, also without a crash, passes your test. Only check can see that."
+            )
         again = parcels.written(folder, "again", parcels.BOOKS_AGAIN)
         if _tried(file, again, _BOOKING).is_safe:
             raise Wrong("An application that books twice after a crash passes your test.")
     return (
-        "The correct application passed, also when it was killed after it had booked. The one that books nothing "
-        "failed without a crash, and the one that books twice failed with one."
+        "The correct application passed, also when it was killed after it had booked. The two that book nothing, or "
+        "always twice, failed without a crash. The one that books twice after a crash failed with one."
     )
 
 
@@ -155,7 +162,7 @@ def _differing(apps: dict[str, Path]) -> list[str]:
     "PENDING: ENQUEUED, or DELAYED.",
 )
 def switch_and_drain(file: Path) -> str:
-    """Two releases. The old one has a parcel that waits for its driver, and one that begins later."""
+    """Two releases. The old one has a parcel that waits for its driver, one that begins later, and a cancelled one."""
     function = function_in(file, "switch_and_drain")
     with tempfile.TemporaryDirectory() as name, closing(Releases(parcels.APPLICATION, parcels.TABLES)) as releases:
         app = parcels.written(Path(name), "app")
@@ -163,7 +170,9 @@ def switch_and_drain(file: Path) -> str:
             releases.start(app, version)
         releases.client.set_latest_application_version("blue")
         _send(releases, "p-1")
-        _send(releases, "p-2", app_version="blue", delay_seconds=3600.0)
+        _send(releases, "p-2", app_version="blue", delay_seconds=3600.0, queue_name=_NOT_YET_SERVED)
+        _send(releases, "p-4", app_version="blue", delay_seconds=3600.0)
+        releases.client.cancel_workflow("p-4")
         releases.wait_for("p-1", "PENDING")
         _Switch(releases, function).play()
     return (
@@ -186,7 +195,7 @@ class _Switch:
         thread.start()
         _wait(
             lambda: self._latest() == "green" or not thread.is_alive(),
-            "Two parcels of blue are under way, and blue is still the latest version: new parcels go to blue. Switch "
+            "Parcels of blue are under way, and blue is still the latest version: new parcels go to blue. Switch "
             "first, and wait then. That is so",
             within=2.0,
         )
@@ -194,14 +203,20 @@ class _Switch:
         _send(self._releases, "p-3")
         self._let_end("p-3", "green", thread)
         self._let_end("p-1", "blue", thread)
-        thread.join(_TIME_TO_STOP_SECONDS)  # whoever overlooks the parcel that has not begun stops blue now
-        self._must_be_well()
+        self._must_wait(thread)
         self._releases.client.set_workflow_delay("p-2", delay_seconds=0.0)
+        self._releases.wait_for("p-2", "ENQUEUED")
+        self._must_wait(thread)
+        self._releases.client.register_queue(_NOT_YET_SERVED, polling_interval_sec=0.05)
         self._let_end("p-2", "blue", thread)
         _wait(lambda: not thread.is_alive(), "All parcels of blue have ended, and your function has not")
         self._must_be_well()
         if self._left_behind is None:
             raise Wrong("Your function has ended, and blue still runs. Call stop(old) in the end.")
+
+    def _must_wait(self, thread: threading.Thread) -> None:
+        thread.join(_TIME_TO_STOP_SECONDS)  # whoever overlooks a parcel that has not begun stops blue now
+        self._must_be_well()
 
     def _let_end(self, parcel: str, version: str, thread: threading.Thread) -> None:
         """Let the driver pick up a parcel, which must end in that version."""
@@ -219,7 +234,7 @@ class _Switch:
 
     def _stop(self, version: str) -> None:
         under_way = self._releases.workflows()
-        mine = under_way[(under_way["version"] == version) & (under_way["status"] != "SUCCESS")]
+        mine = under_way[(under_way["version"] == version) & under_way["status"].isin(_UNDER_WAY)]
         self._left_behind = dict(mine["status"])
         self._releases.stop(version)
 

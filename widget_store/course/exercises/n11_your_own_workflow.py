@@ -34,15 +34,15 @@ class _OfAFile(Workload):
 
 
 class _TwoTransfers(_OfAFile):
-    """Anna gives Bert 30, and then 20."""
+    """Anna gives Bert 25, and then the same again: a transfer is not known by whom and how much."""
 
     def set_up(self, db: sa.Connection) -> None:
         db.execute(sa.text("CREATE TABLE accounts (owner VARCHAR(20) PRIMARY KEY, balance INTEGER)"))
         db.execute(sa.text("INSERT INTO accounts VALUES ('anna', 100), ('bert', 0)"))
 
     def drive(self, app: App) -> None:
-        for number, amount in enumerate((30, 20), start=1):
-            app.start("transfer", f"t-{number}", "anna", "bert", amount)
+        for transfer in ("t-1", "t-2"):
+            app.start("transfer", transfer, "anna", "bert", 25)
             app.wait()
 
     def check(self, db: sa.Connection) -> Iterator[str]:
@@ -66,16 +66,16 @@ def transfer_once(file: Path) -> str:
 
 
 class _TwoLetters(_TwoTransfers):
-    """Two transfers, each with a letter. It remembers which letters came, of all runs."""
+    """Two transfers, each with a letter. It remembers the number of each letter in its run, of all runs."""
 
     outside = "POST_OFFICE_URL"
 
     def __init__(self, app: Path) -> None:
         super().__init__(app)
-        self.letters: set[str] = set()
+        self.letters: set[int] = set()
 
     def answer(self, request: Request) -> Answer:
-        self.letters.add(str(request))
+        self.letters.add(request.number)
         return super().answer(request)
 
 
@@ -89,10 +89,10 @@ def letter_once(file: Path) -> str:
     """The learner sends an idempotency key with a call that no transaction covers."""
     _must_be_plain(file)
     workload = _TwoLetters(file)
-    report = _try(workload, _OF_THE_FIRST)
-    if report.recorded[0].violations == [] and len(workload.letters) != 2:
+    must_be_safe(_try(workload))
+    if len(workload.letters) != 2:
         raise Wrong(f"Two transfers make two letters. The post office has {len(workload.letters)}.")
-    survived = must_be_safe(report)
+    survived = must_be_safe(_try(workload, _OF_THE_FIRST))
     return f"Killed at {survived} crash points: the post office has one letter for each transfer."
 
 
@@ -118,14 +118,17 @@ def move(payer, payee, amount):
 
 @DBOS.workflow()
 def transfer(payer, payee, amount):
-    move(payer, payee, amount)
+    move({roles}, amount)
 """
 _ENOUGH = " AND balance >= :amount"
+_FROM_ANNA = "payer, payee"
+_FROM_BERT = "payee, payer"
 _BANKS = {
-    "right": {"condition": _ENOUGH, "change": ""},
-    "An account is below zero": {"condition": "", "change": ""},
-    "Money is lost": {"condition": _ENOUGH, "change": " - 1"},
-    "Money is made": {"condition": _ENOUGH, "change": " + 1"},
+    "right": {"condition": _ENOUGH, "change": "", "roles": _FROM_ANNA},
+    "Anna's account is below zero": {"condition": "", "change": "", "roles": _FROM_ANNA},
+    "Bert's account is below zero": {"condition": "", "change": "", "roles": _FROM_BERT},
+    "Money is lost": {"condition": _ENOUGH, "change": " - 1", "roles": _FROM_ANNA},
+    "Money is made": {"condition": _ENOUGH, "change": " + 1", "roles": _FROM_ANNA},
 }
 _RETURNED_A_TEXT = "Your check returned a text. Yield a sentence for each violation, and nothing when all is well."
 
