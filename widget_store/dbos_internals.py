@@ -28,6 +28,23 @@ def registered_workflows() -> dict[str, Any]:
     return _get_or_create_dbos_registry().workflow_info_map
 
 
+@contextlib.contextmanager
+def workflows_step_aside(package: str) -> Iterator[None]:
+    """Let an application that is loaded in this block define workflows by the names of a package's own.
+
+    A process may have been forked from one that has imported the package. What nobody has defined anew is back after.
+    """
+    registered = registered_workflows()
+    own = {name: each for name, each in registered.items() if each.__module__.startswith(f"{package}.")}
+    for name in own:
+        del registered[name]
+    try:
+        yield
+    finally:
+        for name, workflow in own.items():
+            registered.setdefault(name, workflow)
+
+
 def is_launched() -> bool:
     """Whether this process has launched DBOS."""
     with contextlib.suppress(Exception):

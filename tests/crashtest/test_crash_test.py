@@ -13,6 +13,7 @@ from tests.support import eventually
 from widget_store.crashtest import App, Plan, Report, Result, Verdict, Workload, crash_test
 from widget_store.crashtest.recorder import Answer, Recorder, Request
 from widget_store.databases import Database
+from widget_store.dbos_internals import registered_workflows, workflows_step_aside
 from widget_store.errors import AppFileError
 from widget_store.settings import Settings
 
@@ -281,3 +282,17 @@ def test_an_application_that_names_another_schema_for_dbos_is_not_looked_for_in_
     app.write_text(app.read_text().replace('{"name": "small",', '{"name": "small", "dbos_system_schema": "other",'))
     report = crash(work(app), "work/1.*/effect/after", backend="postgresql")
     assert [each.verdict for each in report.results] == [Verdict.BROKEN], report.recorded
+
+
+def test_an_application_may_have_a_workflow_with_a_name_of_the_shops() -> None:
+    """A notebook's processes are forked from one that has imported the shop, and knows its workflows."""
+    import widget_store.workflows  # noqa: F401 - for its workflows
+
+    registered = registered_workflows()
+    shops = registered["checkout_workflow"]
+    with workflows_step_aside("widget_store"):
+        assert "checkout_workflow" not in registered
+        registered["checkout_workflow"] = its_own = object()
+    assert registered["checkout_workflow"] is its_own
+    assert "dispatch_order_workflow" in registered
+    registered["checkout_workflow"] = shops

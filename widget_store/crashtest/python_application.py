@@ -24,6 +24,7 @@ from widget_store.plain_text import failure_in_words
 from widget_store.system.python_file import load_python_file
 
 APP_NAME = "crash-test"
+_OURS = "widget_store"  # a notebook's processes are forked from one that has imported the shop
 VERSION = "crash-test"  # DBOS recovers a workflow in the version that began it; unpinned, a clock in the source is one
 _LOOK_EVERY_SECONDS = 0.02
 _CONNECTIONS = 8
@@ -90,6 +91,10 @@ class PythonApplication:
         dbos_internals.look_for_results_every(_LOOK_EVERY_SECONDS)
 
     def _load(self) -> ModuleType:
+        with dbos_internals.workflows_step_aside(_OURS):
+            return self._loaded()
+
+    def _loaded(self) -> ModuleType:
         if isinstance(self.source, Path):
             sys.path.insert(0, str(self.source.parent))
             return load_python_file(self.source)
@@ -133,7 +138,11 @@ class _Calls:
         try:
             return attrgetter(name)(self._module)
         except AttributeError:
-            known = ", ".join(name for name in dbos_internals.registered_workflows() if not name.startswith("<temp>"))
+            known = ", ".join(
+                name
+                for name, workflow in dbos_internals.registered_workflows().items()
+                if not name.startswith("<temp>") and not workflow.__module__.startswith((f"{_OURS}.", "dbos."))
+            )
             raise AppFileError(f"There is no workflow {name}. There are: {known or 'none'}.") from None
 
 

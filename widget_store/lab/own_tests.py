@@ -11,6 +11,7 @@ from widget_store.system.interrupts import OUT_OF_REACH
 
 _OPTIONS = ["-q", "--no-header", "--color=no", "--tb=short", "--noconftest", "-W", "ignore", "-o", "addopts="]
 _PLUGINS = ["-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:xdist"]
+_CHANGING = ("PYTEST_", "DBOS_", "CI", "BUILD_NUMBER")  # in CI, pytest says more
 _SECONDS = re.compile(r" in \d+\.\d+s( \(\d+:\d+:\d+\))?")
 
 
@@ -27,7 +28,7 @@ def run_tests(file: str | Path, *options: str) -> None:
 def outcome_of_tests(file: Path, *options: str) -> tuple[int, str]:
     """Run the tests of a file, and return pytest's exit status and what it says, without the times."""
     command = [sys.executable, "-m", "pytest", file.name, *_OPTIONS, *_PLUGINS, *options]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "DBOS_"))}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(_CHANGING)}
     ended = subprocess.run(
         command,
         cwd=file.resolve().parent,
