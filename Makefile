@@ -39,7 +39,7 @@ setup: $(LAB) ## Install what the lab needs into .venv; the targets below do thi
 lab: $(LAB) ## Open JupyterLab on your own copy of the course, in widget-store-course.
 	@$(BIN)/python -m widget_store lab
 
-test: lint ## Run what every change must pass, check and tests, in five minutes, eight on a busy machine; in CI, more.
+test: lint ## Run what every change must pass, check and tests; in CI, more.
 	@[ -z "$(CI)$(THOROUGH)" ] || $(MAKE) --no-print-directory test-as-on-windows
 	@$(MAKE) --no-print-directory -j 2 types pytest
 
