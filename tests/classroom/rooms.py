@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import fasteners
@@ -22,7 +22,7 @@ from tests.support import PATIENCE_SECONDS, ROOT, environment, eventually, lives
 from widget_store.errors import WorkshopUnavailable
 
 BRIDGE = Path("/sys/class/net/widget-class")
-WORK = "widget-store-course/work/mine.py"
+WORK = str(PurePosixPath("widget-store-course", "work", "mine.py"))
 """A file of a learner's, in a seat's home."""
 INSIDE = Path(__file__).with_name("inside.py")
 PARENT = Path("/var/lib")

@@ -296,3 +296,12 @@ def test_an_application_may_have_a_workflow_with_a_name_of_the_shops() -> None:
     assert registered["checkout_workflow"] is its_own
     assert "dispatch_order_workflow" in registered
     registered["checkout_workflow"] = shops
+
+
+@STARTS
+def test_a_workload_that_asks_for_nothing_at_all_is_told(crash: Test, tmp_path: Path) -> None:
+    class Silent(Workload):
+        app = an_app(tmp_path, *SAFE)
+
+    with pytest.raises(AppFileError, match=r"Silent has no drive\(self, app\)"):
+        crash(Silent())

@@ -64,8 +64,13 @@ class Workload:
         """Make tables and first rows, once, in the database of which each run gets a copy. It commits for you."""
 
     def drive(self, app: "App") -> None:
-        """Ask the application for its work. Each call is repeated until it is answered, whatever dies in between."""
-        raise NotImplementedError(f"{self.name} has no drive(self, app): say there what the application is asked for.")
+        """Ask the application for its work. Each call is repeated until it is answered, whatever dies in between.
+
+        Raises:
+            AppFileError: When a workload does not say what that is.
+        """
+        del app
+        raise AppFileError(f"{self.name} has no drive(self, app): say there what the application is asked for.")
 
     def check(self, db: sa.Connection) -> Iterable[str]:
         """Look at the database in the end, and yield a sentence for each violation."""
